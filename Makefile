@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+# make            build srtleakd and srtleakctl into build/
+# make deps       install what building and testing needs (Debian 12, root)
+# make demo       the whole path once, on real processes
+# make check      all tests
+# make install    into $(DESTDIR)$(PREFIX)
+# SANITIZE=1      AddressSanitizer and UndefinedBehaviorSanitizer, in build/sanitize
+# V=1             show the commands
+
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+CC := gcc
+CLANG := clang
+BPFTOOL := $(shell command -v bpftool || echo /usr/sbin/bpftool)
+PYTHON := /usr/bin/python3
+PREFIX ?= /usr
+
+TOP := build
+B := $(TOP)$(if $(SANITIZE),/sanitize)
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-8s %s\n' $(1) $(2);)
+
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
+	-Wformat=2 -Wundef -Werror
+CPPFLAGS := -D_GNU_SOURCE -Iinclude -I$(TOP)/gen
+CFLAGS ?= -O2 -g
+SAFETY := -fstack-protector-strong -fno-omit-frame-pointer \
+	$(if $(SANITIZE),-fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined,\
+	-D_FORTIFY_SOURCE=2)
+comma := ,
+ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(CPPFLAGS) $(SAFETY) $(CFLAGS)
+LDFLAGS += $(if $(SANITIZE),-fsanitize=address$(comma)undefined,-Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now)
+
+DAEMON_LIBS := -lbpf -lelf -lz -lsystemd -ljansson -lmicrohttpd -linih -liberty
+CLI_LIBS := -lbpf -ljansson
+
+DAEMON_OBJECTS := $(patsubst %.c,$(B)/%.o,$(wildcard daemon/*.c))
+CLI_OBJECTS := $(patsubst %.c,$(B)/%.o,$(wildcard cli/*.c))
+# What the client shares with the daemon: doctor looks for libraries and probes as it does.
+CLI_SHARED := $(addprefix $(B)/daemon/,libsearch.o)
+LIBRARY := $(B)/libdaemon.a
+
+all: $(B)/srtleakd $(B)/srtleakctl
+
+deps:
+	$(Q)packaging/deps.sh
+
+# BPF
+
+ARCH := $(shell uname -m | sed 's/x86_64/x86/; s/aarch64/arm64/')
+BPF_HEADERS := $(wildcard bpf/*.h) include/api.h include/event.h include/bounds.h \
+	include/python_layout.h
+
+$(TOP)/gen/srtleak.bpf.o: bpf/srtleak.bpf.c $(BPF_HEADERS) | $(TOP)/gen/
+	$(call say,BPF,$<)$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror \
+		-Wno-unused-parameter -D__TARGET_ARCH_$(ARCH) -Iinclude -Ibpf \
+		-idirafter /usr/include/$(shell uname -m)-linux-gnu -c $< -o $@.tmp
+	$(Q)$(BPFTOOL) gen object $@ $@.tmp && rm $@.tmp
+
+$(TOP)/gen/srtleak.skel.h: $(TOP)/gen/srtleak.bpf.o
+	$(call say,SKEL,$@)$(BPFTOOL) gen skeleton $< name srtleak_bpf > $@
+
+# User space
+
+$(B)/%.o: %.c | $(TOP)/gen/srtleak.skel.h
+	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+$(LIBRARY): $(filter-out %/main.o,$(DAEMON_OBJECTS))
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(B)/srtleakd: $(B)/daemon/main.o $(LIBRARY)
+	$(call say,LINK,$@)$(CC) $(LDFLAGS) $^ $(DAEMON_LIBS) -o $@
+
+$(B)/srtleakctl: $(CLI_OBJECTS) $(CLI_SHARED)
+	$(call say,LINK,$@)$(CC) $(LDFLAGS) $^ $(CLI_LIBS) -o $@
+
+%/:
+	$(Q)mkdir -p $@
+
+-include $(wildcard $(B)/*/*.d $(B)/*/*/*.d)
+
+include tests/tests.mk
+
+demo: deps
+	$(Q)$(MAKE) all fixtures
+	$(Q)tests/demo.sh
+
+install: all
+	install -D -m 755 $(B)/srtleakd $(DESTDIR)$(PREFIX)/sbin/srtleakd
+	install -D -m 755 $(B)/srtleakctl $(DESTDIR)$(PREFIX)/bin/srtleakctl
+
+clean:
+	$(Q)rm -rf $(TOP)
+
+format:
+	$(Q)clang-format -i $(C_FILES)
+
+.PHONY: all deps demo install clean format

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* One entry and one return program for every row of the API table; the row is the attach cookie.
+ *
+ * An allocation is recorded when the call has returned success. A free is taken out of the live map
+ * at entry, before the driver can hand the address to another thread, and put back if the call
+ * failed. Only a thread's outermost call counts: cudaMalloc calls the driver, which is probed too.
+ */
+#ifndef SRTLEAK_CUDA_H
+#define SRTLEAK_CUDA_H
+
+const volatile struct api_row api_table[API_MAX] = {API_TABLE_ROWS};
+
+static __always_inline const volatile struct api_row *row_of(__u64 cookie)
+{
+	if (cookie >= API_MAX)
+		return NULL;
+	asm volatile("" : "+r"(cookie)); /* keeps the check in front of the arithmetic */
+	return &api_table[cookie];
+}
+
+/* Rows use the first four arguments only. All four are read before one is chosen: the verifier
+ * allows only constant offsets into the registers, and the compiler would choose the offset.
+ */
+static __always_inline __u64 argument(struct pt_regs *ctx, __u8 number)
+{
+	__u64 first = PT_REGS_PARM1(ctx), second = PT_REGS_PARM2(ctx);
+	__u64 third = PT_REGS_PARM3(ctx), fourth = PT_REGS_PARM4(ctx);
+
+	asm volatile("" : "+r"(first), "+r"(second), "+r"(third), "+r"(fourth));
+	return number == 0 ? first : number == 1 ? second : number == 2 ? third : fourth;
+}
+
+static __always_inline void begin_alloc(struct pt_regs *ctx, struct task_struct *task,
+					struct process_image *p, struct thread *th,
+					const volatile struct api_row *row)
+{
+	th->size = row->size == SIZE_NONE ? 0 : argument(ctx, row->size_arg);
+	if (row->size == SIZE_BYTES32)
+		th->size = (__u32)th->size;
+	th->height = argument(ctx, row->height_arg);
+	if (row->size == SIZE_PITCH32)
+		th->height = (__u32)th->height;
+	th->stack = stack_capture(ctx, task, p, th);
+}
+
+static __always_inline void begin_free(struct process_image *p, struct thread *th,
+				       const volatile struct api_row *row)
+{
+	struct live_key key = {.addr = th->pointer, .image = p->image, .space = row->space};
+	struct live_value *value = bpf_map_lookup_elem(&live, &key);
+
+	if (!value)
+		return;
+	th->taken = *value;
+	/* Two threads may free one pointer at once: whoever removes it has it. */
+	if (bpf_map_delete_elem(&live, &key))
+		th->taken.id = 0;
+	else
+		__sync_fetch_and_add(&p->live, -1);
+}
+
+static __always_inline void report(struct process_image *p, __u32 type, __u64 addr,
+				   const struct live_value *value, __s32 result)
+{
+	if (!emit(type, p->image, addr, value, result))
+		__sync_fetch_and_add(&p->lost_events, 1);
+}
+
+static __always_inline void report_freed(struct process_image *p, __u64 addr,
+					 const struct live_value *value)
+{
+	count(COUNTER_FREES_MATCHED);
+	report(p, EVENT_FREE, addr, value, 0);
+}
+
+/* The outer frame is gone and its return was not seen (longjmp, exception). Had it begun to free,
+ * the address may be in use again by now, so the entry stays out.
+ */
+static __always_inline void abandon(struct process_image *p, struct thread *th)
+{
+	count(COUNTER_LOST_RETURN);
+	if (p) {
+		__sync_fetch_and_add(&p->lost_returns, 1);
+		if (th->taken.id && p->image == th->image)
+			report_freed(p, th->pointer, &th->taken);
+	}
+	th->outer_sp = 0;
+	th->taken.id = 0;
+}
+
+SEC("uprobe")
+int api_entry(struct pt_regs *ctx)
+{
+	__u64 cookie = bpf_get_attach_cookie(ctx);
+	const volatile struct api_row *row = row_of(cookie);
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct process_image *p;
+	struct thread *th;
+
+	if (!row)
+		return 0;
+	th = bpf_task_storage_get(&threads, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!th) {
+		count(COUNTER_LOST_THREAD);
+		return 0;
+	}
+	if (th->outer_sp && PT_REGS_SP(ctx) < th->outer_sp)
+		return 0; /* nested */
+	p = process_get(task);
+	if (th->outer_sp)
+		abandon(p, th);
+	th->outer_sp = PT_REGS_SP(ctx);
+	th->api = cookie;
+	th->image = p ? p->image : 0;
+	if (!p)
+		return 0;
+	th->pointer = argument(ctx, row->pointer_arg);
+	if (row->pointer == POINTER_ARG32)
+		th->pointer = (__u32)th->pointer;
+	th->taken.id = 0;
+	if (row->action == ACTION_ALLOC)
+		begin_alloc(ctx, task, p, th, row);
+	else
+		begin_free(p, th, row);
+	return 0;
+}
+
+/* Fetches what the call has stored: pointer and pitch. False where it is not readable. */
+static __always_inline bool read_result(const struct thread *th, const volatile struct api_row *row,
+					__u64 *addr, __u64 *size)
+{
+	__u32 width = row->pointer == POINTER_OUT32 ? 4 : 8;
+	__u64 pitch = 0;
+
+	*addr = row->pointer == POINTER_ARG ? th->pointer : 0;
+	if (row->pointer != POINTER_ARG &&
+	    bpf_probe_read_user(addr, width, (const void *)th->pointer))
+		return false;
+	*size = th->size;
+	if (row->size != SIZE_PITCH && row->size != SIZE_PITCH32)
+		return true;
+	if (bpf_probe_read_user(&pitch, row->size == SIZE_PITCH32 ? 4 : 8, (const void *)th->size))
+		return false;
+	*size = pitch * th->height;
+	return true;
+}
+
+/* Makes room where an address is handed out although its free was never seen. */
+static __always_inline void supersede(struct process_image *p, const struct live_key *key)
+{
+	struct live_value *old = bpf_map_lookup_elem(&live, key);
+	struct live_value gone;
+
+	if (!old)
+		return;
+	gone = *old;
+	if (bpf_map_delete_elem(&live, key))
+		return;
+	__sync_fetch_and_add(&p->live, -1);
+	count(COUNTER_SUPERSEDED);
+	report(p, EVENT_FREE, key->addr, &gone, 0);
+}
+
+static __always_inline void end_alloc(struct process_image *p, struct thread *th,
+				      const volatile struct api_row *row, __s32 result)
+{
+	struct live_key key = {.image = p->image, .space = row->space};
+	struct live_value value = {
+		.time_ns = bpf_ktime_get_boot_ns(),
+		.stack = th->stack,
+		.tid = (__u32)bpf_get_current_pid_tgid(),
+		.api = th->api,
+		.device = DEVICE_UNKNOWN,
+	};
+
+	if (result) {
+		value.size = row->size == SIZE_BYTES || row->size == SIZE_BYTES32 ? th->size : 0;
+		count(COUNTER_FAILED_ALLOCS);
+		report(p, EVENT_FAIL, 0, &value, result);
+		return;
+	}
+	if (!read_result(th, row, &key.addr, &value.size)) {
+		count(COUNTER_ALLOCS_SEEN);
+		count(COUNTER_DROPPED_UNREADABLE);
+		__sync_fetch_and_add(&p->over_limit, 1);
+		return;
+	}
+	if (!key.addr) /* success with nothing: size 0 */
+		return;
+	count(COUNTER_ALLOCS_SEEN);
+	supersede(p, &key);
+	if (p->live >= LIVE_PER_PROCESS) {
+		count(COUNTER_DROPPED_LIMIT);
+		__sync_fetch_and_add(&p->over_limit, 1);
+		return;
+	}
+	value.id = __sync_fetch_and_add(&last_id, 1) + 1;
+	if (bpf_map_update_elem(&live, &key, &value, BPF_ANY)) {
+		count(COUNTER_DROPPED_LIVE_FULL);
+		__sync_fetch_and_add(&p->over_limit, 1);
+		return;
+	}
+	__sync_fetch_and_add(&p->live, 1);
+	report(p, EVENT_ALLOC, key.addr, &value, 0);
+}
+
+static __always_inline void end_free(struct process_image *p, struct thread *th,
+				     const volatile struct api_row *row, __s32 result)
+{
+	struct live_key key = {.addr = th->pointer, .image = p->image, .space = row->space};
+	struct live_value unknown = {.api = th->api, .device = DEVICE_UNKNOWN};
+
+	if (result) {
+		count(COUNTER_FAILED_FREES);
+		if (!th->taken.id)
+			return;
+		if (!bpf_map_update_elem(&live, &key, &th->taken, BPF_NOEXIST)) {
+			__sync_fetch_and_add(&p->live, 1);
+			/* News only if the daemon repaired its tables meanwhile. */
+			report(p, EVENT_ALLOC, th->pointer, &th->taken, 0);
+			return;
+		}
+		/* Not put back: the daemon must not keep what the live map has not. */
+		count(COUNTER_DROPPED_LIVE_FULL);
+		__sync_fetch_and_add(&p->over_limit, 1);
+		report(p, EVENT_FREE, th->pointer, &th->taken, 0);
+	} else if (th->taken.id) {
+		report_freed(p, th->pointer, &th->taken);
+	} else if (th->pointer) { /* freeing NULL is legal and does nothing */
+		count(COUNTER_FREES_UNKNOWN);
+		unknown.time_ns = bpf_ktime_get_boot_ns();
+		report(p, EVENT_FREE_UNKNOWN, th->pointer, &unknown, 0);
+	}
+}
+
+SEC("uretprobe")
+int api_return(struct pt_regs *ctx)
+{
+	__u64 cookie = bpf_get_attach_cookie(ctx);
+	const volatile struct api_row *row = row_of(cookie);
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct process_image *p;
+	struct thread *th;
+
+	if (!row)
+		return 0;
+	th = bpf_task_storage_get(&threads, task, NULL, 0);
+	if (!th || !th->outer_sp) {
+		count(COUNTER_RETURN_ALONE); /* attached while the call was under way */
+		return 0;
+	}
+	/* The return address is off the stack by now. */
+	if (PT_REGS_SP(ctx) - sizeof(void *) != th->outer_sp || th->api != cookie)
+		return 0;
+	th->outer_sp = 0;
+	p = process_find(task);
+	if (!p || p->image != th->image)
+		return 0;
+	if (row->action == ACTION_ALLOC)
+		end_alloc(p, th, row, (__s32)PT_REGS_RC(ctx));
+	else
+		end_free(p, th, row, (__s32)PT_REGS_RC(ctx));
+	th->taken.id = 0;
+	return 0;
+}
+
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Putting events into the ring buffer. */
+#ifndef SRTLEAK_EVENTS_H
+#define SRTLEAK_EVENTS_H
+
+/* A wake-up costs more than the event. Probes stay silent until the ring is an eighth full, then
+ * force one (without the force the kernel wakes only a reader that had caught up); the daemon's
+ * timer fetches what lies below that.
+ */
+static __always_inline __u64 wake_flags(void)
+{
+	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= RING_WAKE_BYTES
+		       ? BPF_RB_FORCE_WAKEUP
+		       : BPF_RB_NO_WAKEUP;
+}
+
+/* Returns false where the ring was full; that is counted here. */
+static __always_inline bool emit(__u32 type, __u32 image, __u64 addr,
+				 const struct live_value *value, __s32 result)
+{
+	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+
+	if (!e) {
+		count(COUNTER_LOST_RING);
+		return false;
+	}
+	e->time_ns = value->time_ns;
+	e->id = value->id;
+	e->addr = addr;
+	e->size = value->size;
+	e->stack = value->stack;
+	e->image = image;
+	e->tgid = pid_tgid >> 32;
+	e->tid = pid_tgid;
+	e->result = result;
+	e->api = value->api;
+	e->device = value->device;
+	e->type = type;
+	bpf_ringbuf_submit(e, wake_flags());
+	return true;
+}
+
+static __always_inline void emit_life(__u32 type, __u32 image, __u64 time_ns)
+{
+	struct live_value none = {.time_ns = time_ns, .device = DEVICE_UNKNOWN};
+
+	emit(type, image, 0, &none, 0);
+}
+
+#endif

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Fork, exec and exit: what a process held is gone with its image, at once and before its pid can
+ * be used again.
+ */
+#ifndef SRTLEAK_LIFE_H
+#define SRTLEAK_LIFE_H
+
+static __always_inline void image_end(struct task_struct *task, __u32 type)
+{
+	struct process_image *p = process_find(task);
+	__u32 tgid = task->tgid;
+
+	if (p) {
+		emit_life(type, p->image, bpf_ktime_get_boot_ns());
+		bpf_map_delete_elem(&processes, &tgid);
+	}
+	if (bpf_map_lookup_elem(&python, &tgid))
+		bpf_map_delete_elem(&python, &tgid);
+}
+
+/* A thread that ends inside a call never returns from it. */
+static __always_inline void thread_end(struct task_struct *task)
+{
+	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
+
+	if (th && th->outer_sp)
+		abandon(process_find(task), th);
+}
+
+SEC("raw_tracepoint/sched_process_exit")
+int on_exit(void *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	thread_end(task);
+	if (!task->signal->live.counter)
+		image_end(task, EVENT_EXIT);
+	return 0;
+}
+
+SEC("raw_tracepoint/sched_process_exec")
+int on_exec(void *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	thread_end(task);
+	image_end(task, EVENT_EXEC);
+	return 0;
+}
+
+/* A forked child runs the same interpreter at the same address; its first allocation must not wait
+ * for the daemon to find that out. (Its CUDA memory is not inherited, so nothing else is copied.)
+ */
+SEC("raw_tracepoint/sched_process_fork")
+int on_fork(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *parent = (void *)ctx->args[0], *child = (void *)ctx->args[1];
+	struct python_target *known, copy;
+	__u32 parent_tgid = BPF_CORE_READ(parent, tgid), tgid = BPF_CORE_READ(child, tgid);
+
+	if (tgid != (__u32)BPF_CORE_READ(child, pid))
+		return 0; /* a thread */
+	known = bpf_map_lookup_elem(&python, &parent_tgid);
+	if (!known)
+		return 0;
+	copy = *known;
+	copy.start_ticks = BPF_CORE_READ(child, start_boottime) / NS_PER_TICK;
+	bpf_map_update_elem(&python, &tgid, &copy, BPF_ANY);
+	return 0;
+}
+
+#endif

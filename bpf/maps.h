@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Every map of the object, and the switches that the daemon sets before it loads it. */
+#ifndef SRTLEAK_MAPS_H
+#define SRTLEAK_MAPS_H
+
+/* With --pid: only processes in `listed` are recorded. */
+const volatile bool only_listed = false;
+
+/* What one thread is in the middle of: its outermost call, and room to collect a stack. A uprobe
+ * can be preempted, so per-CPU room would be overwritten; a thread's own cannot be.
+ */
+struct thread {
+	__u64 outer_sp; /* stack pointer at the entry of the outermost call; 0: none */
+	__u64 pointer;  /* where the result will be, or the pointer itself */
+	__u64 size;     /* bytes, or where the pitch will be */
+	__u64 height;
+	__u64 stack;
+	struct live_value taken; /* by a free; id 0: nothing was */
+	__u32 image;
+	__u32 api;
+	/* The stack under collection. The counts live here and not in variables, because the
+	 * verifier would follow every combination of them through the walks' loops.
+	 */
+	__u64 hash;
+	__u32 python;
+	__u32 native;
+	__u32 flags;
+	__u32 zero;
+	__u64 words[STACK_WORDS];
+	__u8 frame[136]; /* of Python, as read from the process */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct thread);
+} threads SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, LIVE_MAX);
+	__type(key, struct live_key);
+	__type(value, struct live_value);
+} live SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PROCESSES_MAX);
+	__type(key, __u32);
+	__type(value, struct process_image);
+} processes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PROCESSES_MAX);
+	__type(key, __u32);
+	__type(value, struct python_target);
+} python SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PROCESSES_MAX);
+	__type(key, __u32);
+	__type(value, __u32);
+} listed SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, STACK_CHUNKS_MAX);
+	__type(key, struct stack_key);
+	__type(value, struct stack_chunk);
+} stacks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, RING_BYTES);
+} events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, COUNTER_MAX);
+	__type(key, __u32);
+	__type(value, __u64);
+} counters SEC(".maps");
+
+/* Numbers handed out so far. */
+__u64 last_id = 0;
+__u32 last_image = 0;
+
+static __always_inline void count(__u32 counter)
+{
+	__u64 *value = bpf_map_lookup_elem(&counters, &counter);
+
+	/* Atomic: a program that is preempted here shares the CPU's slot with its successor. */
+	if (value)
+		__sync_fetch_and_add(value, 1);
+}
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The process images that use CUDA. */
+#ifndef SRTLEAK_PROCESS_H
+#define SRTLEAK_PROCESS_H
+
+static __always_inline struct process_image *process_find(struct task_struct *task)
+{
+	__u32 tgid = task->tgid;
+	struct process_image *p = bpf_map_lookup_elem(&processes, &tgid);
+
+	/* The start time tells a successor with the same pid, should an exit ever go unseen. */
+	if (p && p->start_ns == task->group_leader->start_boottime)
+		return p;
+	return NULL;
+}
+
+/* Finds or makes the image of the current task's process; NULL where there is no room. */
+static __always_inline struct process_image *process_get(struct task_struct *task)
+{
+	struct process_image *p = process_find(task);
+	struct process_image fresh = {};
+	__u32 tgid = task->tgid;
+
+	if (p)
+		return p;
+	if (only_listed && !bpf_map_lookup_elem(&listed, &tgid))
+		return NULL;
+	fresh.start_ns = task->group_leader->start_boottime;
+	fresh.image = __sync_fetch_and_add(&last_image, 1) + 1;
+	if (bpf_map_lookup_elem(&processes, &tgid))
+		bpf_map_delete_elem(&processes, &tgid); /* a predecessor's */
+	/* Another thread may come first; then its image is the one. */
+	if (!bpf_map_update_elem(&processes, &tgid, &fresh, BPF_NOEXIST))
+		emit_life(EVENT_START, fresh.image, bpf_ktime_get_boot_ns());
+	p = process_find(task);
+	if (!p)
+		count(COUNTER_DROPPED_PROCESSES);
+	return p;
+}
+
+#endif

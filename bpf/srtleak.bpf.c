@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The BPF object: one translation unit, one header a responsibility. */
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <asm/ptrace.h>
+#include "vmlinux_min.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+#include "api.h"
+#include "event.h"
+#include "python_layout.h"
+#include "maps.h"
+#include "events.h"
+#include "process.h"
+#include "stack.h"
+#include "cuda.h"
+#include "life.h"
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Call stacks: collected in the thread's own room, then interned.
+ *
+ * A thread inside an allocating call stands still, so its frames, Python's too, cannot change while
+ * they are read. Reads never fault a page in: what is not resident ends the stack early, and says
+ * so.
+ */
+#ifndef SRTLEAK_STACK_H
+#define SRTLEAK_STACK_H
+
+static __always_inline __u64 hash_step(__u64 hash, __u64 word)
+{
+	hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
+	return hash ^ hash >> 29;
+}
+
+static __always_inline __u64 read_user_u64(__u64 addr)
+{
+	__u64 value = 0;
+
+	bpf_probe_read_user(&value, sizeof(value), (const void *)addr);
+	return value;
+}
+
+#if defined(__TARGET_ARCH_x86)
+/* glibc keeps the first 32 thread-specific values inside struct pthread, which fsbase points to:
+ * 16 bytes each, the value in the second half.
+ */
+#define PTHREAD_SPECIFIC 0x310
+#define PTHREAD_KEYS 32
+
+static __always_inline __u64 thread_specific(struct task_struct *task, __u32 key)
+{
+	if (key >= PTHREAD_KEYS)
+		return 0;
+	return read_user_u64(task->thread.fsbase + PTHREAD_SPECIFIC + key * 16ULL + 8);
+}
+#endif
+
+/* The thread's PyThreadState from CPython's gilstate slot, which stays set while the GIL is
+ * released, as it is in most calls of cudaMalloc. The result is the innermost frame, 0: none.
+ */
+static __always_inline __u64 python_top_frame(struct task_struct *task,
+					      const struct python_target *target,
+					      const struct python_layout *layout)
+{
+	__u32 key = ~0U;
+	__u64 tstate, frame;
+
+	if (bpf_probe_read_user(&key, sizeof(key),
+				(const void *)(target->runtime + layout->runtime_tss_key)))
+		return 0;
+	tstate = thread_specific(task, key);
+	if (!tstate)
+		return 0;
+	frame = read_user_u64(tstate + layout->tstate_frame);
+	if (frame && layout->cframe_frame != PYTHON_ABSENT)
+		frame = read_user_u64(frame + layout->cframe_frame);
+	return frame;
+}
+
+static __always_inline void python_push(struct thread *th, __u64 code, __u64 instr)
+{
+	__u32 at = th->python;
+
+	if (at >= PYTHON_FRAMES_MAX) /* never: told to the verifier */
+		return;
+	th->words[1 + 2 * at] = code;
+	th->words[2 + 2 * at] = instr;
+	th->hash = hash_step(hash_step(th->hash, code), instr);
+	th->python = at + 1;
+}
+
+static __always_inline void python_walk(struct task_struct *task, struct thread *th)
+{
+	__u32 tgid = task->tgid, i;
+	const struct python_target *target = bpf_map_lookup_elem(&python, &tgid);
+	const struct python_layout *layout;
+	__u64 frame;
+
+	if (!target || target->layout >= PYTHON_LAYOUTS ||
+	    target->start_ticks != task->group_leader->start_boottime / NS_PER_TICK)
+		return;
+	layout = &python_layouts[target->layout];
+	frame = python_top_frame(task, target, layout);
+	for (i = 0; i < PYTHON_FRAMES_MAX && frame; i++) {
+		__u64 code, instr;
+
+		if (bpf_probe_read_user(th->frame, PYTHON_FRAME_READ, (const void *)frame)) {
+			th->flags |= STACK_PYTHON_TRUNCATED;
+			return;
+		}
+		frame = *(__u64 *)(th->frame + (layout->frame_previous & 0x7f));
+		if (th->frame[layout->frame_owner & 0x7f] >= layout->frame_shim)
+			continue;
+		code = *(__u64 *)(th->frame + (layout->frame_code & 0x7f)) &
+		       ~(__u64)layout->code_tag_mask;
+		instr = *(__u64 *)(th->frame + (layout->frame_instr & 0x7f));
+		python_push(th, code, instr);
+	}
+	if (frame)
+		th->flags |= STACK_PYTHON_TRUNCATED;
+}
+
+static __always_inline bool native_push(struct thread *th, __u64 address)
+{
+	__u32 at = 1 + 2 * th->python + th->native;
+
+	if (at >= STACK_WORDS || th->native >= NATIVE_FRAMES_MAX)
+		return false;
+	th->words[at] = address;
+	th->hash = hash_step(th->hash, address);
+	th->native++;
+	return true;
+}
+
+/* The caller, from the top of the stack; then its callers by frame pointers, as long as they make
+ * sense. Below a Python stack the rest is the interpreter's own frames, which tell nothing.
+ */
+static __always_inline void native_walk(struct pt_regs *ctx, struct thread *th)
+{
+	__u64 sp = PT_REGS_SP(ctx), fp = PT_REGS_FP(ctx);
+	__u64 pair[2];
+	__u32 i;
+
+	if (!native_push(th, read_user_u64(sp)) || th->python)
+		return;
+	for (i = 0; i < NATIVE_FRAMES_MAX; i++) {
+		if (fp <= sp || fp & 7 ||
+		    bpf_probe_read_user(pair, sizeof(pair), (const void *)fp) || !pair[1])
+			return;
+		if (!native_push(th, pair[1])) {
+			th->flags |= STACK_NATIVE_TRUNCATED;
+			return;
+		}
+		sp = fp;
+		fp = pair[0];
+	}
+}
+
+/* Stores the collected words once; true where they are known now. */
+static __always_inline bool stack_intern(struct process_image *p, struct thread *th, __u64 id,
+					 __u32 used)
+{
+	struct stack_key key = {.id = id, .image = p->image};
+	int chunk;
+
+	if (bpf_map_lookup_elem(&stacks, &key))
+		return true;
+	if (p->stacks >= STACKS_PER_PROCESS)
+		return false;
+	/* The first piece last: where it is, all are. */
+	for (chunk = STACK_CHUNKS - 1; chunk >= 0; chunk--) {
+		if (chunk * STACK_CHUNK_WORDS >= used)
+			continue;
+		key.chunk = chunk;
+		if (bpf_map_update_elem(&stacks, &key, &th->words[chunk * STACK_CHUNK_WORDS],
+					BPF_ANY))
+			return false;
+	}
+	__sync_fetch_and_add(&p->stacks, 1);
+	return true;
+}
+
+/* The id of the current call stack, 0 where it could not be stored. */
+static __always_inline __u64 stack_capture(struct pt_regs *ctx, struct task_struct *task,
+					   struct process_image *p, struct thread *th)
+{
+	__u64 id;
+
+	th->hash = p->image;
+	th->python = th->native = th->flags = 0;
+	python_walk(task, th);
+	native_walk(ctx, th);
+	th->words[0] = STACK_HEADER(th->python, th->native, th->flags);
+	id = hash_step(th->hash, th->words[0]) | 1; /* never 0 */
+	if (stack_intern(p, th, id, 1 + 2 * th->python + th->native))
+		return id;
+	count(COUNTER_LOST_STACK);
+	return 0;
+}
+
+#endif

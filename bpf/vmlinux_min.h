@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The few kernel types that the programs look into, cut down to the members they read. CO-RE finds
+ * the members' true offsets in the running kernel's BTF at load time, so neither a generated
+ * vmlinux.h nor BTF on the build host is needed.
+ */
+#ifndef SRTLEAK_VMLINUX_MIN_H
+#define SRTLEAK_VMLINUX_MIN_H
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct signal_struct {
+	atomic_t live; /* threads of the group that have not begun to exit */
+};
+
+#if defined(__TARGET_ARCH_x86)
+struct thread_struct {
+	unsigned long fsbase;
+};
+#endif
+
+struct task_struct {
+	int pid;
+	int tgid;
+	struct task_struct *group_leader;
+	__u64 start_boottime; /* since 5.5 */
+	struct signal_struct *signal;
+	struct thread_struct thread;
+};
+
+#pragma clang attribute pop
+
+#endif

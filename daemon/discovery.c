@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "discovery.h"
+#include "libsearch.h"
+#include "log.h"
+#include "macro.h"
+#include "perf_stream.h"
+#include "procfs.h"
+
+/* A file as mappings name it. On overlayfs that may differ from what fstat says, so a library has
+ * an entry for each pair under which it was seen.
+ */
+struct file_ref {
+	uint64_t key;
+	const struct library *library; /* NULL: looked at, nothing to probe */
+};
+
+static uint64_t file_key(unsigned int major, unsigned int minor, uint64_t inode)
+{
+	uint64_t key =
+		((uint64_t)major << 52 ^ (uint64_t)minor << 32 ^ inode) * 0x9e3779b97f4a7c15ULL;
+
+	return key ? key : 1;
+}
+
+static void remember(struct discovery *d, uint64_t key, const struct library *library)
+{
+	struct file_ref *ref;
+
+	/* Names without anything to probe come from strangers: start over rather than grow. */
+	if (d->files.count >= 16 * LIBRARIES_MAX && !library)
+		table_clear(&d->files);
+	if (table_add(&d->files, key, (void **)&ref) >= 0)
+		ref->library = library;
+}
+
+static const struct library *find_library(const struct discovery *d, const struct stat *st)
+{
+	for (size_t i = 0; i < d->n_libraries; i++)
+		if (d->libraries[i]->device == st->st_dev && d->libraries[i]->inode == st->st_ino)
+			return d->libraries[i];
+	return NULL;
+}
+
+/* Probes an open file, once; NULL where there is nothing to probe. */
+static const struct library *arm(struct discovery *d, int fd, const char *path,
+				 enum api_family family)
+{
+	const struct library *known;
+	struct library *library;
+	struct stat st;
+	int r;
+
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return NULL;
+	known = find_library(d, &st);
+	if (known)
+		return known;
+	if (d->n_libraries == LIBRARIES_MAX) {
+		d->refused++;
+		return NULL;
+	}
+	r = library_attach(d->probes, d->multi, fd, path, family, &library);
+	if (r < 0) {
+		if (r != -ENOENT)
+			log_warning("%s: not probed: %s", path, strerror(-r));
+		return NULL;
+	}
+	d->libraries[d->n_libraries++] = library;
+	remember(d, file_key(major(st.st_dev), minor(st.st_dev), st.st_ino), library);
+	log_info("probing %s", path);
+	return library;
+}
+
+static bool driver_probed(const struct discovery *d)
+{
+	for (size_t i = 0; i < d->n_libraries; i++)
+		if (d->libraries[i]->family == FAMILY_CUDA)
+			return true;
+	return false;
+}
+
+static const struct library *library_of(struct discovery *d, pid_t pid,
+					const struct procfs_mapping *mapping,
+					enum api_family family)
+{
+	uint64_t key = file_key(mapping->major, mapping->minor, mapping->inode);
+	const struct file_ref *ref = table_find(&d->files, key);
+	const struct library *library;
+	_cleanup_close_ int fd = -1;
+
+	if (ref)
+		return ref->library;
+	fd = procfs_open_mapping(pid, mapping);
+	if (fd < 0)
+		return NULL; /* gone already, or not to be read: no verdict on the file */
+	library = arm(d, fd, mapping->path, family);
+	remember(d, key, library);
+	return library;
+}
+
+/* A process maps something called like a CUDA library, since mapped_ns (CLOCK_BOOTTIME). */
+static void mapped(struct discovery *d, pid_t pid, const struct procfs_mapping *mapping,
+		   uint64_t mapped_ns)
+{
+	const struct library *library;
+	int family = libsearch_family(mapping->path);
+	bool late;
+
+	if (family < 0)
+		return;
+	library = library_of(d, pid, mapping, (enum api_family)family);
+	if (!library)
+		return;
+	late = library->armed_ns > mapped_ns;
+	if (late && mapped_ns > 0)
+		d->latencies[d->late++ % LATENCIES] = (double)(library->armed_ns - mapped_ns) / 1e9;
+	/* A runtime allocates through the driver, whose own probes see what was missed above. */
+	if (late && library->family == FAMILY_CUDART && driver_probed(d))
+		late = false;
+	tracker_discover(d->tracker, pid, late);
+}
+
+static void on_perf_mapping(const struct perf_mapping *record, void *userdata)
+{
+	struct procfs_mapping mapping = {
+		.start = record->start,
+		.end = record->end,
+		.offset = record->offset,
+		.major = record->major,
+		.minor = record->minor,
+		.inode = record->inode,
+		.executable = true,
+		.path = record->path,
+	};
+
+	mapped(userdata, record->pid, &mapping, record->time_ns);
+}
+
+static void on_perf_executed(pid_t pid, void *userdata)
+{
+	struct discovery *d = userdata;
+
+	tracker_executed(d->tracker, pid);
+}
+
+static void on_perf_lost(uint64_t records, void *userdata)
+{
+	struct discovery *d = userdata;
+
+	d->records_lost += records;
+}
+
+struct scan {
+	struct discovery *d;
+	pid_t pid;
+};
+
+static int scan_mapping(const struct procfs_mapping *mapping, void *userdata)
+{
+	struct scan *scan = userdata;
+
+	/* Found and not reported: mapped before there was anything to arm. */
+	if (mapping->executable)
+		mapped(scan->d, scan->pid, mapping, 0);
+	return 0;
+}
+
+static int scan_process(pid_t pid, void *userdata)
+{
+	struct scan scan = {.d = userdata, .pid = pid};
+
+	procfs_mappings(pid, scan_mapping, &scan);
+	return 0;
+}
+
+static int on_disk(const char *path, enum api_family family, void *userdata)
+{
+	/* Neither a FIFO nor a terminal may hold us up. */
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+	if (fd >= 0)
+		arm(userdata, fd, path, family);
+	return 0;
+}
+
+int discovery_start(struct discovery *d, struct tracker *tracker, bool multi,
+		    const char *const *globs, size_t n_globs)
+{
+	struct perf_handlers handlers = {
+		.mapping = on_perf_mapping,
+		.executed = on_perf_executed,
+		.lost = on_perf_lost,
+		.userdata = d,
+	};
+	int r;
+
+	*d = (struct discovery){
+		.tracker = tracker,
+		.probes = tracker->probes,
+		.multi = multi,
+	};
+	table_init(&d->files, sizeof(struct file_ref));
+	r = perf_stream_open(tracker->loop, &handlers, &d->stream);
+	if (r < 0) {
+		log_error("watching mappings: perf_event_open: %s", strerror(-r));
+		return r;
+	}
+	r = libsearch_host(globs, n_globs, on_disk, d);
+	if (r < 0)
+		log_warning("looking for libraries on disk: %s", strerror(-r));
+	return procfs_each_pid(scan_process, d);
+}
+
+void discovery_stop(struct discovery *d)
+{
+	d->stream = perf_stream_free(d->stream);
+	for (size_t i = 0; i < d->n_libraries; i++)
+		library_free(d->libraries[i]);
+	d->n_libraries = 0;
+	table_clear(&d->files);
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+bool discovery_latency(const struct discovery *d, double *ret_median, double *ret_max)
+{
+	double sorted[LATENCIES];
+	size_t n = MIN(d->late, LATENCIES);
+
+	if (n == 0)
+		return false;
+	memcpy(sorted, d->latencies, n * sizeof(*sorted));
+	qsort(sorted, n, sizeof(*sorted), compare_doubles);
+	*ret_median = sorted[n / 2] * 1e3;
+	*ret_max = sorted[n - 1] * 1e3;
+	return true;
+}

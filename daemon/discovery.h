@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Finding CUDA libraries, and the processes that map them: on disk at start, in running processes
+ * at start, and in every mapping made from then on (PERF_RECORD_MMAP2 on all CPUs).
+ */
+#ifndef SRTLEAK_DISCOVERY_H
+#define SRTLEAK_DISCOVERY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "library.h"
+#include "tracker.h"
+
+#define LIBRARIES_MAX 256 /* probed files; more are counted */
+#define LATENCIES 256     /* of the last late mappings, for the median */
+
+struct discovery {
+	struct tracker *tracker;
+	const struct probes *probes;
+	bool multi;
+	struct library *libraries[LIBRARIES_MAX];
+	size_t n_libraries;
+	uint64_t refused;   /* files beyond LIBRARIES_MAX */
+	struct table files; /* by device and inode as mappings tell them: what became of it */
+	struct perf_stream *stream;
+	uint64_t records_lost;       /* mappings that the kernel could not report */
+	uint64_t late;               /* files armed only after somebody had mapped them */
+	double latencies[LATENCIES]; /* seconds from mapping to armed, the last ones */
+};
+
+/* Starts watching, then looks at what is there already: in this order nothing slips between.
+ * `globs` name further library files. The tracker must be ready.
+ */
+int discovery_start(struct discovery *d, struct tracker *tracker, bool multi,
+		    const char *const *globs, size_t n_globs);
+void discovery_stop(struct discovery *d);
+
+/* Milliseconds from mapping to armed, over the last late files; false where there was none. */
+bool discovery_latency(const struct discovery *d, double *ret_median, double *ret_max);
+
+#endif

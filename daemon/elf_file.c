@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <gelf.h>
+#include <libelf.h>
+#include <stdbool.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "elf_file.h"
+#include "macro.h"
+
+#define SEGMENTS_MAX 64
+#define TABLE_BYTES_MAX (192U << 20) /* symbol and string tables: libtorch's are tens of MiB */
+
+#if defined(__x86_64__)
+#define ELF_MACHINE EM_X86_64
+#elif defined(__aarch64__)
+#define ELF_MACHINE EM_AARCH64
+#else
+#error "unsupported architecture"
+#endif
+
+struct elf_file {
+	int fd;
+	Elf *elf;
+	size_t n_segments;
+	struct {
+		uint64_t address, offset, size;
+	} segments[SEGMENTS_MAX];
+};
+
+static int read_segments(struct elf_file *ef)
+{
+	size_t n;
+
+	if (elf_getphdrnum(ef->elf, &n) != 0)
+		return -ENOEXEC;
+	for (size_t i = 0; i < n && ef->n_segments < SEGMENTS_MAX; i++) {
+		GElf_Phdr p;
+
+		if (!gelf_getphdr(ef->elf, (int)i, &p))
+			return -ENOEXEC;
+		if (p.p_type != PT_LOAD)
+			continue;
+		ef->segments[ef->n_segments].address = p.p_vaddr;
+		ef->segments[ef->n_segments].offset = p.p_offset;
+		ef->segments[ef->n_segments++].size = p.p_filesz;
+	}
+	return ef->n_segments > 0 ? 0 : -ENOEXEC;
+}
+
+int elf_file_open(int fd, struct elf_file **ret)
+{
+	_cleanup_(elf_file_freep) struct elf_file *ef = calloc(1, sizeof(*ef));
+	GElf_Ehdr header;
+	int r;
+
+	if (!ef)
+		return -ENOMEM;
+	ef->fd = fd;
+	elf_version(EV_CURRENT);
+	ef->elf = elf_begin(fd, ELF_C_READ, NULL);
+	if (!ef->elf || elf_kind(ef->elf) != ELF_K_ELF || !gelf_getehdr(ef->elf, &header))
+		return -ENOEXEC;
+	if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != ELF_MACHINE)
+		return -ENOEXEC;
+	r = read_segments(ef);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(ef);
+	return 0;
+}
+
+struct elf_file *elf_file_free(struct elf_file *ef)
+{
+	if (!ef)
+		return NULL;
+	elf_end(ef->elf);
+	free(ef);
+	return NULL;
+}
+
+/* The section of a type, checked: its own size and that of its string table. */
+static int find_table(struct elf_file *ef, uint32_t type, Elf_Scn **ret, GElf_Shdr *ret_header)
+{
+	Elf_Scn *section = NULL, *strings;
+	GElf_Shdr header, strings_header;
+
+	while ((section = elf_nextscn(ef->elf, section))) {
+		if (!gelf_getshdr(section, &header))
+			return -ENOEXEC;
+		if (header.sh_type == type)
+			break;
+	}
+	if (!section)
+		return -ENOENT;
+	strings = elf_getscn(ef->elf, header.sh_link);
+	if (!strings || !gelf_getshdr(strings, &strings_header) ||
+	    header.sh_entsize != sizeof(Elf64_Sym))
+		return -ENOEXEC;
+	if (header.sh_size > TABLE_BYTES_MAX || strings_header.sh_size > TABLE_BYTES_MAX)
+		return -EFBIG;
+	*ret = section;
+	*ret_header = header;
+	return 0;
+}
+
+static int walk_table(struct elf_file *ef, uint32_t type, bool functions_only, elf_symbol_fn fn,
+		      void *userdata)
+{
+	Elf_Scn *section;
+	GElf_Shdr header;
+	Elf_Data *data;
+	int r;
+
+	r = find_table(ef, type, &section, &header);
+	if (r < 0)
+		return r;
+	data = elf_getdata(section, NULL);
+	if (!data)
+		return -ENOEXEC;
+	for (size_t i = 0; i < data->d_size / sizeof(Elf64_Sym); i++) {
+		struct elf_symbol symbol;
+		GElf_Sym s;
+
+		if (!gelf_getsym(data, (int)i, &s))
+			return -ENOEXEC;
+		if (s.st_shndx == SHN_UNDEF ||
+		    (GELF_ST_TYPE(s.st_info) != STT_FUNC &&
+		     (functions_only || GELF_ST_TYPE(s.st_info) != STT_OBJECT)))
+			continue;
+		symbol.name = elf_strptr(ef->elf, header.sh_link, s.st_name);
+		symbol.address = s.st_value;
+		symbol.size = s.st_size;
+		if (!symbol.name || !symbol.name[0])
+			continue;
+		r = fn(&symbol, userdata);
+		if (r != 0)
+			return r;
+	}
+	return 0;
+}
+
+int elf_file_exports(struct elf_file *ef, elf_symbol_fn fn, void *userdata)
+{
+	return walk_table(ef, SHT_DYNSYM, false, fn, userdata);
+}
+
+int elf_file_functions(struct elf_file *ef, elf_symbol_fn fn, void *userdata)
+{
+	int r = walk_table(ef, SHT_SYMTAB, true, fn, userdata);
+
+	return r == -ENOENT ? walk_table(ef, SHT_DYNSYM, true, fn, userdata) : r;
+}
+
+int elf_file_offset(const struct elf_file *ef, uint64_t address, uint64_t *ret_offset)
+{
+	for (size_t i = 0; i < ef->n_segments; i++)
+		if (address - ef->segments[i].address < ef->segments[i].size) {
+			*ret_offset = address - ef->segments[i].address + ef->segments[i].offset;
+			return 0;
+		}
+	return -ENOENT;
+}
+
+int elf_file_address(const struct elf_file *ef, uint64_t offset, uint64_t *ret_address)
+{
+	for (size_t i = 0; i < ef->n_segments; i++)
+		if (offset - ef->segments[i].offset < ef->segments[i].size) {
+			*ret_address = offset - ef->segments[i].offset + ef->segments[i].address;
+			return 0;
+		}
+	return -ENOENT;
+}
+
+int elf_file_read(const struct elf_file *ef, uint64_t address, void *buf, size_t n)
+{
+	uint64_t offset;
+	ssize_t got;
+	int r;
+
+	r = elf_file_offset(ef, address, &offset);
+	if (r < 0)
+		return r;
+	got = pread(ef->fd, buf, n, (off_t)offset);
+	if (got < 0)
+		return -errno;
+	return (size_t)got == n ? 0 : -ENODATA;
+}

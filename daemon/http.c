@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "http.h"
+#include "macro.h"
+#include "metrics.h"
+
+#define CONNECTIONS_MAX 64
+#define TIMEOUT_SECONDS 10U /* without progress a connection is dropped */
+#define REQUEST_BYTES 8192  /* memory of one connection: line and headers */
+
+struct http {
+	const struct subject *subject;
+	struct MHD_Daemon *daemon;
+	sd_event *loop;
+	sd_event_source *source, *timer;
+};
+
+static enum MHD_Result answer(struct MHD_Connection *connection, unsigned int status,
+			      const char *type, struct buffer *body)
+{
+	struct MHD_Response *response;
+	enum MHD_Result result;
+
+	response = MHD_create_response_from_buffer(body->size, body->data, MHD_RESPMEM_MUST_FREE);
+	if (!response) {
+		buffer_free(body);
+		return MHD_NO;
+	}
+	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+	MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+	if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
+		MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+	result = MHD_queue_response(connection, status, response);
+	MHD_destroy_response(response);
+	return result;
+}
+
+static enum MHD_Result answer_text(struct MHD_Connection *connection, unsigned int status,
+				   const char *text)
+{
+	struct buffer body = {0};
+
+	buffer_string(&body, text);
+	return answer(connection, status, "text/plain; charset=utf-8", &body);
+}
+
+/* A page of another origin can make a browser here ask us under its own name (DNS rebinding), but
+ * it cannot choose an address for its name.
+ */
+static bool host_is_address(const char *host)
+{
+	char name[64];
+	size_t n = host[0] == '[' ? strcspn(host, "]") : strcspn(host, ":");
+	unsigned char address[sizeof(struct in6_addr)];
+
+	if (host[0] == '[') {
+		host++;
+		n--;
+	}
+	if (n >= sizeof(name))
+		return false;
+	memcpy(name, host, n);
+	name[n] = '\0';
+	return strcasecmp(name, "localhost") == 0 || inet_pton(AF_INET, name, address) == 1 ||
+	       inet_pton(AF_INET6, name, address) == 1;
+}
+
+static enum MHD_Result metrics(const struct http *h, struct MHD_Connection *connection)
+{
+	struct buffer body = {0};
+
+	metrics_write(h->subject, &body);
+	if (buffer_failed(&body)) {
+		buffer_free(&body);
+		return MHD_NO;
+	}
+	return answer(connection, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", &body);
+}
+
+static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connection,
+				  const char *url, const char *method, const char *version,
+				  const char *upload, size_t *upload_size, void **request)
+{
+	const struct http *h = userdata;
+	const char *host =
+		MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
+
+	(void)version;
+	(void)upload;
+	(void)upload_size;
+	(void)request;
+	if (!host || !host_is_address(host))
+		return answer_text(connection, MHD_HTTP_FORBIDDEN,
+				   "Host must be an address or localhost\n");
+	if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
+		return answer_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "GET and HEAD only\n");
+	if (strcmp(url, "/metrics") == 0)
+		return metrics(h, connection);
+	if (strcmp(url, "/healthz") == 0)
+		return answer_text(connection, MHD_HTTP_OK, "ok\n");
+	return answer_text(connection, MHD_HTTP_NOT_FOUND, "try /metrics or /healthz\n");
+}
+
+/* libmicrohttpd says when it next has a timeout to see to. */
+static void arm_timer(struct http *h)
+{
+	MHD_UNSIGNED_LONG_LONG milliseconds;
+	uint64_t now;
+
+	if (MHD_get_timeout(h->daemon, &milliseconds) != MHD_YES) {
+		sd_event_source_set_enabled(h->timer, SD_EVENT_OFF);
+		return;
+	}
+	sd_event_now(h->loop, CLOCK_MONOTONIC, &now);
+	sd_event_source_set_time(h->timer, now + milliseconds * 1000);
+	sd_event_source_set_enabled(h->timer, SD_EVENT_ONESHOT);
+}
+
+static int on_activity(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct http *h = userdata;
+
+	(void)source;
+	(void)fd;
+	(void)revents;
+	MHD_run(h->daemon);
+	arm_timer(h);
+	return 0;
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct http *h = userdata;
+
+	(void)source;
+	(void)usec;
+	MHD_run(h->daemon);
+	arm_timer(h);
+	return 0;
+}
+
+static void freeaddrinfop(struct addrinfo **address)
+{
+	if (*address)
+		freeaddrinfo(*address);
+}
+
+/* The numeric address that listen names; "localhost" stands for 127.0.0.1. */
+static int parse_listen(const char *listen, struct addrinfo **ret)
+{
+	struct addrinfo hints = {
+		.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
+		.ai_socktype = SOCK_STREAM,
+	};
+	_cleanup_free_ char *host = strdup(listen);
+	char *colon = host ? strrchr(host, ':') : NULL, *name = host;
+
+	if (!colon)
+		return -EINVAL;
+	*colon = '\0';
+	if (name[0] == '[' && colon > name && colon[-1] == ']') {
+		colon[-1] = '\0';
+		name++;
+	}
+	if (strcmp(name, "localhost") == 0)
+		name = (char *)"127.0.0.1";
+	return getaddrinfo(name, colon + 1, &hints, ret) == 0 ? 0 : -EINVAL;
+}
+
+static int open_listener(const char *listen_on)
+{
+	_cleanup_(freeaddrinfop) struct addrinfo *address = NULL;
+	_cleanup_close_ int fd = -1;
+	const int on = 1;
+	int r = parse_listen(listen_on, &address);
+
+	if (r < 0)
+		return r;
+	fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (bind(fd, address->ai_addr, address->ai_addrlen) < 0 || listen(fd, SOMAXCONN) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+int http_start(sd_event *loop, const char *listen_on, const struct subject *subject,
+	       struct http **ret)
+{
+	_cleanup_(http_freep) struct http *h = calloc(1, sizeof(*h));
+	const union MHD_DaemonInfo *info;
+	int fd, r;
+
+	if (!h)
+		return -ENOMEM;
+	h->subject = subject;
+	h->loop = loop;
+	fd = open_listener(listen_on);
+	if (fd < 0)
+		return fd;
+	h->daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, h,
+				     MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+				     CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+				     TIMEOUT_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+				     (size_t)REQUEST_BYTES, MHD_OPTION_END);
+	if (!h->daemon) {
+		close(fd);
+		return -EIO;
+	}
+	info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	if (!info)
+		return -EIO;
+	r = sd_event_add_io(loop, &h->source, info->epoll_fd, EPOLLIN, on_activity, h);
+	if (r >= 0)
+		r = sd_event_add_time(loop, &h->timer, CLOCK_MONOTONIC, 0, 0, on_timer, h);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(h);
+	return 0;
+}
+
+struct http *http_free(struct http *h)
+{
+	if (!h)
+		return NULL;
+	sd_event_source_disable_unref(h->source);
+	sd_event_source_disable_unref(h->timer);
+	if (h->daemon)
+		MHD_stop_daemon(h->daemon);
+	free(h);
+	return NULL;
+}
+
+uint16_t http_port(const struct http *h)
+{
+	const union MHD_DaemonInfo *info =
+		MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_BIND_PORT);
+
+	return info ? info->port : 0;
+}

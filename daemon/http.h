@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* HTTP: /metrics and /healthz, GET and HEAD, for anybody on the host. */
+#ifndef SRTLEAK_HTTP_H
+#define SRTLEAK_HTTP_H
+
+#include <systemd/sd-event.h>
+
+#include "reply.h"
+
+struct http;
+
+/* listen is ADDR:PORT, with brackets around an IPv6 address; port 0 takes a free one, see
+ * http_port(). -EADDRINUSE and the like where the address cannot be had.
+ */
+int http_start(sd_event *loop, const char *listen, const struct subject *subject,
+	       struct http **ret);
+struct http *http_free(struct http *http);
+
+static inline void http_freep(struct http **http)
+{
+	http_free(*http);
+}
+
+/* The port it listens on. */
+uint16_t http_port(const struct http *http);
+
+#endif

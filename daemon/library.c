@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "elf_file.h"
+#include "library.h"
+#include "log.h"
+#include "macro.h"
+#include "uapi.h"
+
+static const char *const symbols[API_MAX] = {
+#define X(symbol, ...) #symbol,
+	SRTLEAK_APIS(X)
+#undef X
+};
+
+static const struct api_row rows[API_MAX] = {API_TABLE_ROWS};
+
+const char *api_symbol(enum api api)
+{
+	return symbols[api];
+}
+
+enum api_family library_family_of(enum api api)
+{
+	return (enum api_family)rows[api].family;
+}
+
+const char *family_name(enum api_family family)
+{
+	return family == FAMILY_CUDART ? "cudart" : "cuda";
+}
+
+struct survey {
+	enum api_family family;
+	uint64_t addresses[API_MAX];
+};
+
+static int on_export(const struct elf_symbol *symbol, void *userdata)
+{
+	struct survey *s = userdata;
+
+	if (symbol->name[0] != 'c' || symbol->name[1] != 'u')
+		return 0;
+	for (int api = 0; api < API_MAX; api++)
+		if (rows[api].family == s->family && strcmp(symbols[api], symbol->name) == 0)
+			s->addresses[api] = symbol->address;
+	return 0;
+}
+
+static bool is_push(const uint8_t *code)
+{
+	return (code[0] >= 0x50 && code[0] <= 0x57) ||
+	       ((code[0] & 0xf0) == 0x40 && code[1] >= 0x50 && code[1] <= 0x57);
+}
+
+/* Whether the kernel emulates the instruction (push, nop, jmp) instead of single-stepping it, which
+ * is ten to thirty times dearer in a virtual machine.
+ */
+static bool is_emulated(const uint8_t *code)
+{
+	return is_push(code) || code[0] == 0x90 || code[0] == 0xe9 || code[0] == 0xeb;
+}
+
+static int place_probe(const struct elf_file *elf, uint64_t address, struct probe_point *point)
+{
+	static const uint8_t endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
+	uint8_t code[6];
+	int r;
+
+	r = elf_file_read(elf, address, code, sizeof(code));
+	if (r < 0)
+		return r;
+	/* Behind endbr64 registers and stack are the same, and a push there is cheap to probe. */
+	if (memcmp(code, endbr64, sizeof(endbr64)) == 0 && is_push(code + sizeof(endbr64))) {
+		address += sizeof(endbr64);
+		memcpy(code, code + sizeof(endbr64), 2);
+	}
+	r = elf_file_offset(elf, address, &point->offset);
+	if (r < 0)
+		return r;
+	point->state = is_emulated(code) ? PROBE_ATTACHED : PROBE_SLOW;
+	return 0;
+}
+
+int library_survey(int fd, enum api_family family, struct probe_point ret[API_MAX])
+{
+	_cleanup_(elf_file_freep) struct elf_file *elf = NULL;
+	struct survey s = {.family = family};
+	int r, found = 0;
+
+	r = elf_file_open(fd, &elf);
+	if (r < 0)
+		return r;
+	r = elf_file_exports(elf, on_export, &s);
+	if (r < 0)
+		return r;
+	memset(ret, 0, API_MAX * sizeof(*ret));
+	for (int api = 0; api < API_MAX; api++) {
+		if (!s.addresses[api])
+			continue;
+		found++;
+		for (int other = 0; other < api; other++)
+			if (s.addresses[other] == s.addresses[api]) {
+				ret[api].state = PROBE_ALIAS;
+				ret[api].alias_of = other;
+				break;
+			}
+		if (ret[api].state == PROBE_ALIAS)
+			continue;
+		r = place_probe(elf, s.addresses[api], &ret[api]);
+		if (r < 0) {
+			ret[api].state = PROBE_FAILED;
+			ret[api].error = r;
+		}
+	}
+	return found > 0 ? 0 : -ENOENT;
+}
+
+static bool wanted(const struct probe_point *point)
+{
+	return point->state == PROBE_ATTACHED || point->state == PROBE_SLOW;
+}
+
+size_t library_count(const struct library *library, enum api_family family, enum probe_state state)
+{
+	size_t n = 0;
+
+	for (int api = 0; api < API_MAX && library->family == family; api++)
+		n += rows[api].family == family && library->points[api].state == state;
+	return n;
+}
+
+size_t library_attached(const struct library *library)
+{
+	size_t n = 0;
+
+	for (int api = 0; api < API_MAX; api++)
+		n += wanted(&library->points[api]);
+	return n;
+}
+
+static int link_multi(const struct bpf_program *program, const char *path, bool at_return,
+		      const unsigned long *offsets, const uint64_t *cookies, uint32_t n)
+{
+	struct uapi_uprobe_multi_attr attr = {
+		.prog_fd = (uint32_t)bpf_program__fd(program),
+		.attach_type = UAPI_BPF_TRACE_UPROBE_MULTI,
+		.path = (uintptr_t)path,
+		.offsets = (uintptr_t)offsets,
+		.cookies = (uintptr_t)cookies,
+		.cnt = n,
+		.multi_flags = at_return ? UAPI_BPF_F_UPROBE_MULTI_RETURN : 0,
+	};
+	long fd = syscall(SYS_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
+static int attach_multi(struct library *library, const struct probes *probes, const char *path)
+{
+	unsigned long offsets[API_MAX];
+	uint64_t cookies[API_MAX];
+	uint32_t n = 0;
+
+	for (int api = 0; api < API_MAX; api++)
+		if (wanted(&library->points[api])) {
+			offsets[n] = library->points[api].offset;
+			cookies[n++] = (uint64_t)api;
+		}
+	if (n == 0)
+		return -ENOENT;
+	/* Returns first: an entry without its return would look like a call that never ends. */
+	for (int entry = 0; entry < 2; entry++) {
+		int fd = link_multi(entry ? probes_entry(probes) : probes_return(probes), path,
+				    !entry, offsets, cookies, n);
+
+		if (fd < 0)
+			return fd;
+		library->multi_links[entry] = fd;
+	}
+	return 0;
+}
+
+static int attach_perf_one(struct library *library, const struct bpf_program *program,
+			   const char *path, bool at_return, int api)
+{
+	LIBBPF_OPTS(bpf_uprobe_opts, options, .retprobe = at_return, .bpf_cookie = (uint64_t)api);
+	struct bpf_link *link = bpf_program__attach_uprobe_opts(
+		program, -1, path, library->points[api].offset, &options);
+
+	if (!link)
+		return -errno;
+	library->links[library->n_links++] = link;
+	return 0;
+}
+
+static int attach_perf(struct library *library, const struct probes *probes, const char *path)
+{
+	size_t attached = 0;
+	int last = -ENOENT;
+
+	for (int api = 0; api < API_MAX; api++) {
+		int r;
+
+		if (!wanted(&library->points[api]))
+			continue;
+		r = attach_perf_one(library, probes_return(probes), path, true, api);
+		if (r == 0)
+			r = attach_perf_one(library, probes_entry(probes), path, false, api);
+		if (r < 0) {
+			library->points[api].state = PROBE_FAILED;
+			library->points[api].error = last = r;
+		} else {
+			attached++;
+		}
+	}
+	return attached > 0 ? 0 : last;
+}
+
+static uint64_t boottime_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
+}
+
+int library_attach(const struct probes *probes, bool multi, int fd, const char *path,
+		   enum api_family family, struct library **ret)
+{
+	_cleanup_(library_freep) struct library *library = calloc(1, sizeof(*library));
+	/* What was opened and read is what is probed, whatever the path leads to by now. */
+	char through_fd[64];
+	struct stat st;
+	int r;
+
+	if (!library)
+		return -ENOMEM;
+	library->multi_links[0] = library->multi_links[1] = -1;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	library->device = st.st_dev;
+	library->inode = st.st_ino;
+	library->family = family;
+	library->path = strdup(path);
+	if (!library->path)
+		return -ENOMEM;
+	r = library_survey(fd, family, library->points);
+	if (r < 0)
+		return r;
+	snprintf(through_fd, sizeof(through_fd), "/proc/self/fd/%d", fd);
+	r = multi ? attach_multi(library, probes, through_fd)
+		  : attach_perf(library, probes, through_fd);
+	if (r < 0)
+		return r;
+	library->armed_ns = boottime_ns();
+	*ret = TAKE_PTR(library);
+	return 0;
+}
+
+struct library *library_free(struct library *library)
+{
+	if (!library)
+		return NULL;
+	/* Entries first, so that no call begins that would miss its return. */
+	for (int entry = 1; entry >= 0; entry--)
+		if (library->multi_links[entry] >= 0)
+			close(library->multi_links[entry]);
+	for (size_t i = 0; i < library->n_links; i++)
+		bpf_link__destroy(library->links[i]);
+	free(library->path);
+	free(library);
+	return NULL;
+}

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* srtleakd: options, start-up in an order in which nothing is missed, the loop, the end. */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+
+#include "capability.h"
+#include "config.h"
+#include "discovery.h"
+#include "http.h"
+#include "log.h"
+#include "protocol.h"
+#include "server.h"
+#include "version.h"
+
+#define CHARS_ERROR 512
+
+struct daemon {
+	struct config config;
+	sd_event *loop;
+	struct server *server;
+	struct probes *probes;
+	struct tracker tracker;
+	struct discovery discovery;
+	struct http *http;
+	struct subject subject;
+	struct utsname kernel;
+	bool multi;
+};
+
+static void usage(FILE *to)
+{
+	fprintf(to, "Usage: srtleakd [OPTION]...\n"
+		    "Finds memory leaks of live GPU inference servers, from outside.\n\n");
+	for (size_t i = 0; i < config_keys_count; i++)
+		fprintf(to, "  --%s %-*s %s\n", config_keys[i].name,
+			(int)(20 - strlen(config_keys[i].name)), config_keys[i].argument,
+			config_keys[i].help);
+	fprintf(to, "  --config FILE           read this instead of " CONFIG_PATH "\n"
+		    "  --help, --version\n");
+}
+
+/* The options that are configuration keys too share their parser; what the command line says must
+ * come after the files, so it is collected first. Returns a status to exit with, or -1 to go on.
+ */
+static int parse_options(struct config *config, int argc, char **argv)
+{
+	struct option options[32] = {
+		{"config", required_argument, NULL, 'c'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'v'},
+	};
+	const size_t fixed = 3;
+	const char *path = NULL, *why = NULL;
+	char error[CHARS_ERROR];
+	int option, index;
+
+	for (size_t i = 0; i < config_keys_count; i++)
+		options[fixed + i] =
+			(struct option){config_keys[i].name, required_argument, NULL, 'k'};
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, "", options, &index)) != -1) {
+		if (option == 'h') {
+			usage(stdout);
+			return DAEMON_STOPPED;
+		}
+		if (option == 'v') {
+			puts("srtleakd " SRTLEAK_VERSION);
+			return DAEMON_STOPPED;
+		}
+		if (option == 'c')
+			path = optarg;
+		if (option == '?') {
+			log_error("%s: no such option, or its value is missing; try --help",
+				  argv[optind - 1]);
+			return DAEMON_USAGE;
+		}
+	}
+	if (optind < argc) {
+		log_error("%s: takes no arguments; try --help", argv[optind]);
+		return DAEMON_USAGE;
+	}
+	if (config_load(config, path ? path : CONFIG_PATH, path != NULL, error, sizeof(error)) <
+	    0) {
+		log_error("%s", error);
+		return DAEMON_USAGE;
+	}
+	optind = 0; /* getopt's word for starting over */
+	while ((option = getopt_long(argc, argv, "", options, &index)) != -1)
+		if (option == 'k' && config_set(config, options[index].name, optarg, &why) < 0) {
+			log_error("--%s %s: %s", options[index].name, optarg,
+				  why ? why : "no memory");
+			return DAEMON_USAGE;
+		}
+	return -1;
+}
+
+/* Which links this kernel and these privileges allow. Returns a status to exit with, or -1. */
+static int choose_links(struct daemon *d)
+{
+	int supported;
+
+	/* Before 5.11 maps count against this; it costs nothing later. */
+	setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY});
+	supported = probes_multi_supported();
+	if (supported == -EPERM || supported == -EACCES ||
+	    (supported >= 0 &&
+	     !capability_can_probe(supported && d->config.attach != ATTACH_PERF))) {
+		log_error("not permitted to place probes: run as root, or with CAP_BPF and "
+			  "CAP_PERFMON (perf links, and kernels before 6.6, need CAP_SYS_ADMIN)");
+		return DAEMON_PRIVILEGE;
+	}
+	if (supported < 0) {
+		log_error("this kernel cannot load BPF programs: %s; `srtleakctl doctor` says more",
+			  strerror(-supported));
+		return DAEMON_KERNEL;
+	}
+	if (d->config.attach == ATTACH_MULTI && !supported) {
+		log_error("this kernel has no uprobe multi links (6.6 and later have); use "
+			  "--attach perf");
+		return DAEMON_KERNEL;
+	}
+	d->multi = supported && d->config.attach != ATTACH_PERF;
+	return -1;
+}
+
+static int on_ring(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct daemon *d = userdata;
+
+	(void)source;
+	(void)fd;
+	(void)revents;
+	tracker_tick(&d->tracker);
+	return 0;
+}
+
+static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct daemon *d = userdata;
+
+	tracker_tick(&d->tracker);
+	sd_event_source_set_time(source, usec + TRACKER_TICK_USEC);
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static int load_probes(struct daemon *d)
+{
+	struct probes_options options = {
+		.multi = d->multi,
+		.only_listed = d->config.n_pids > 0,
+		.event = tracker_event,
+		.userdata = &d->tracker,
+	};
+	int r = probes_load(&options, &d->probes);
+
+	if (r < 0) {
+		log_error("loading the BPF programs: %s; `srtleakctl doctor` says what is missing",
+			  strerror(-r));
+		return r == -EPERM || r == -EACCES ? DAEMON_PRIVILEGE : DAEMON_KERNEL;
+	}
+	tracker_init(&d->tracker, d->loop, d->config.pids, d->config.n_pids);
+	d->tracker.probes = d->probes;
+	for (size_t i = 0; i < d->config.n_pids; i++)
+		probes_list_process(d->probes, d->config.pids[i]);
+	return -1;
+}
+
+static int start_sources(struct daemon *d)
+{
+	uint64_t now;
+	int r;
+
+	sd_event_now(d->loop, CLOCK_MONOTONIC, &now);
+	r = sd_event_add_io(d->loop, NULL, probes_ring_fd(d->probes), EPOLLIN, on_ring, d);
+	if (r >= 0)
+		r = sd_event_add_time(d->loop, NULL, CLOCK_MONOTONIC, now + TRACKER_TICK_USEC, 0,
+				      on_tick, d);
+	return r;
+}
+
+static int start_serving(struct daemon *d)
+{
+	struct timespec ts;
+	int r;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	uname(&d->kernel);
+	d->subject = (struct subject){
+		.tracker = &d->tracker,
+		.discovery = &d->discovery,
+		.kernel = d->kernel.release,
+		.started_at = (double)ts.tv_sec + (double)ts.tv_nsec / 1e9,
+		.started_at_unix = process_unix_now(),
+	};
+	r = server_start(d->server, d->loop, &d->subject);
+	if (r < 0) {
+		log_error("%s: cannot listen: %s", d->config.socket, strerror(-r));
+		return DAEMON_FAILURE;
+	}
+	if (!d->config.listen)
+		return -1;
+	r = http_start(d->loop, d->config.listen, &d->subject, &d->http);
+	if (r < 0) {
+		log_error("%s: cannot listen for HTTP: %s; choose another with --listen, or none",
+			  d->config.listen, strerror(-r));
+		return r == -EADDRINUSE ? DAEMON_ALREADY_RUNS : DAEMON_FAILURE;
+	}
+	return -1;
+}
+
+/* Everything up to the loop. Returns a status to exit with, or -1. */
+static int start(struct daemon *d)
+{
+	int status = choose_links(d), r;
+
+	if (status >= 0)
+		return status;
+	r = server_claim(d->config.socket, &d->server);
+	if (r == -EADDRINUSE) {
+		log_error("%s: another daemon runs there; stop it, or choose another --socket",
+			  d->config.socket);
+		return DAEMON_ALREADY_RUNS;
+	}
+	if (r < 0) {
+		log_error("%s: %s", d->config.socket, strerror(-r));
+		return r == -EACCES || r == -EPERM ? DAEMON_PRIVILEGE : DAEMON_FAILURE;
+	}
+	r = sd_event_default(&d->loop);
+	if (r < 0) {
+		log_error("event loop: %s", strerror(-r));
+		return DAEMON_FAILURE;
+	}
+	status = load_probes(d);
+	if (status >= 0)
+		return status;
+	r = discovery_start(&d->discovery, &d->tracker, d->multi,
+			    (const char *const *)d->config.libraries, d->config.n_libraries);
+	if (r >= 0)
+		r = start_sources(d);
+	if (r < 0) {
+		log_error("start: %s", strerror(-r));
+		return r == -EACCES || r == -EPERM ? DAEMON_PRIVILEGE : DAEMON_FAILURE;
+	}
+	return start_serving(d);
+}
+
+static void stop(struct daemon *d)
+{
+	d->http = http_free(d->http);
+	d->server = server_free(d->server);
+	discovery_stop(&d->discovery);
+	if (d->probes)
+		tracker_done(&d->tracker);
+	d->probes = probes_free(d->probes);
+	sd_event_unref(d->loop);
+	config_free(&d->config);
+}
+
+int main(int argc, char **argv)
+{
+	static struct daemon d;
+	sigset_t signals;
+	int status;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	status = parse_options(&d.config, argc, argv);
+	if (status < 0)
+		status = start(&d);
+	if (status < 0) {
+		sd_event_add_signal(d.loop, NULL, SIGTERM, NULL, NULL);
+		sd_event_add_signal(d.loop, NULL, SIGINT, NULL, NULL);
+		log_info("tracking with %s links; %zu libraries probed, %zu processes",
+			 d.multi ? "multi" : "perf", d.discovery.n_libraries,
+			 d.tracker.processes.count);
+		sd_notify(0, "READY=1");
+		status = sd_event_loop(d.loop) < 0 ? DAEMON_FAILURE : DAEMON_STOPPED;
+		sd_notify(0, "STOPPING=1");
+	}
+	stop(&d);
+	return status;
+}

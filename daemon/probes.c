@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "api.h"
+#include "log.h"
+#include "macro.h"
+#include "probes.h"
+#include "srtleak.skel.h"
+#include "uapi.h"
+
+#define LIVE_BATCH 4096 /* entries fetched at once; more than ever share a bucket */
+
+struct probes {
+	struct srtleak_bpf *object;
+	struct ring_buffer *ring;
+	probes_event_fn event;
+	void *userdata;
+};
+
+static int on_event(void *userdata, void *data, size_t size)
+{
+	struct probes *p = userdata;
+
+	if (size >= sizeof(struct event))
+		p->event(data, p->userdata);
+	return 0;
+}
+
+/* libbpf explains a failed load at warning level; its chatter below that is of no use here. */
+static int on_libbpf_print(enum libbpf_print_level level, const char *format, va_list args)
+{
+	char line[512];
+
+	if (level != LIBBPF_WARN)
+		return 0;
+	vsnprintf(line, sizeof(line), format, args);
+	log_warning("%s", line);
+	return 0;
+}
+
+int probes_multi_supported(void)
+{
+	const struct bpf_insn program[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, options,
+		    .expected_attach_type = UAPI_BPF_TRACE_UPROBE_MULTI);
+	unsigned long offset = 0;
+	/* A directory is no file to probe: kernels that know the link type say so with EBADF. */
+	struct uapi_uprobe_multi_attr attr = {
+		.attach_type = UAPI_BPF_TRACE_UPROBE_MULTI,
+		.path = (uintptr_t) "/",
+		.offsets = (uintptr_t)&offset,
+		.cnt = 1,
+	};
+	_cleanup_close_ int program_fd = -1;
+	long link;
+
+	program_fd = bpf_prog_load(BPF_PROG_TYPE_KPROBE, NULL, "GPL", program, ARRAY_SIZE(program),
+				   &options);
+	if (program_fd < 0)
+		return -errno;
+	attr.prog_fd = (uint32_t)program_fd;
+	link = syscall(SYS_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
+	if (link >= 0)
+		close((int)link);
+	return link >= 0 || errno == EBADF;
+}
+
+int probes_load(const struct probes_options *options, struct probes **ret)
+{
+	_cleanup_(probes_freep) struct probes *p = calloc(1, sizeof(*p));
+	int r;
+
+	if (!p)
+		return -ENOMEM;
+	p->event = options->event;
+	p->userdata = options->userdata;
+	libbpf_set_print(on_libbpf_print);
+	p->object = srtleak_bpf__open();
+	if (!p->object)
+		return -errno;
+	p->object->rodata->only_listed = options->only_listed;
+	if (options->multi) {
+		bpf_program__set_expected_attach_type(
+			p->object->progs.api_entry,
+			(enum bpf_attach_type)UAPI_BPF_TRACE_UPROBE_MULTI);
+		bpf_program__set_expected_attach_type(
+			p->object->progs.api_return,
+			(enum bpf_attach_type)UAPI_BPF_TRACE_UPROBE_MULTI);
+	}
+	r = srtleak_bpf__load(p->object);
+	if (r < 0)
+		return r;
+	p->ring = ring_buffer__new(bpf_map__fd(p->object->maps.events), on_event, p, NULL);
+	if (!p->ring)
+		return -errno;
+	r = srtleak_bpf__attach(p->object);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(p);
+	return 0;
+}
+
+struct probes *probes_free(struct probes *p)
+{
+	if (!p)
+		return NULL;
+	ring_buffer__free(p->ring);
+	srtleak_bpf__destroy(p->object);
+	free(p);
+	return NULL;
+}
+
+struct bpf_program *probes_entry(const struct probes *p)
+{
+	return p->object->progs.api_entry;
+}
+
+struct bpf_program *probes_return(const struct probes *p)
+{
+	return p->object->progs.api_return;
+}
+
+int probes_ring_fd(const struct probes *p)
+{
+	return ring_buffer__epoll_fd(p->ring);
+}
+
+int probes_consume(struct probes *p)
+{
+	return ring_buffer__consume(p->ring);
+}
+
+int probes_counters(const struct probes *p, uint64_t ret[COUNTER_MAX])
+{
+	int cpus = libbpf_num_possible_cpus(), fd = bpf_map__fd(p->object->maps.counters);
+	_cleanup_free_ uint64_t *values = NULL;
+
+	if (cpus < 0)
+		return cpus;
+	values = calloc((size_t)cpus, sizeof(*values));
+	if (!values)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < COUNTER_MAX; i++) {
+		if (bpf_map_lookup_elem(fd, &i, values) < 0)
+			return -errno;
+		ret[i] = 0;
+		for (int cpu = 0; cpu < cpus; cpu++)
+			ret[i] += values[cpu];
+	}
+	return 0;
+}
+
+int probes_list_process(const struct probes *p, pid_t pid)
+{
+	uint32_t key = (uint32_t)pid, value = 1;
+
+	return bpf_map_update_elem(bpf_map__fd(p->object->maps.listed), &key, &value, BPF_ANY) < 0
+		       ? -errno
+		       : 0;
+}
+
+int probes_image(const struct probes *p, pid_t pid, struct process_image *ret)
+{
+	uint32_t key = (uint32_t)pid;
+
+	return bpf_map_lookup_elem(bpf_map__fd(p->object->maps.processes), &key, ret) < 0 ? -errno
+											  : 0;
+}
+
+int probes_set_python(const struct probes *p, pid_t pid, const struct python_target *target)
+{
+	uint32_t key = (uint32_t)pid;
+
+	return bpf_map_update_elem(bpf_map__fd(p->object->maps.python), &key, target, BPF_ANY) < 0
+		       ? -errno
+		       : 0;
+}
+
+int probes_forget(const struct probes *p, const struct live_key *key)
+{
+	return bpf_map_delete_elem(bpf_map__fd(p->object->maps.live), key) < 0 ? -errno : 0;
+}
+
+int probes_each_live(const struct probes *p, probes_live_fn fn, void *userdata)
+{
+	int fd = bpf_map__fd(p->object->maps.live), r, end = 0;
+	_cleanup_free_ struct live_key *keys = calloc(LIVE_BATCH, sizeof(*keys));
+	_cleanup_free_ struct live_value *values = calloc(LIVE_BATCH, sizeof(*values));
+	uint32_t position, count;
+	bool first = true;
+
+	if (!keys || !values)
+		return -ENOMEM;
+	while (!end) {
+		count = LIVE_BATCH;
+		end = bpf_map_lookup_batch(fd, first ? NULL : &position, &position, keys, values,
+					   &count, NULL);
+		if (end < 0 && errno != ENOENT)
+			return -errno;
+		first = false;
+		for (uint32_t i = 0; i < count; i++) {
+			r = fn(&keys[i], &values[i], userdata);
+			if (r != 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+int probes_each_image(const struct probes *p, probes_image_fn fn, void *userdata)
+{
+	int fd = bpf_map__fd(p->object->maps.processes), r;
+	uint32_t pid, *previous = NULL;
+
+	/* A key that is removed meanwhile restarts the kernel's walk; the bound ends it. */
+	for (unsigned int i = 0; i < 2 * PROCESSES_MAX; i++) {
+		struct process_image image;
+
+		if (bpf_map_get_next_key(fd, previous, &pid) < 0)
+			return 0;
+		previous = &pid;
+		if (bpf_map_lookup_elem(fd, &pid, &image) < 0)
+			continue;
+		r = fn((pid_t)pid, &image, userdata);
+		if (r != 0)
+			return r;
+	}
+	return 0;
+}
+
+int probes_stack(const struct probes *p, uint32_t image, uint64_t id, uint64_t ret[STACK_WORDS])
+{
+	struct stack_key key = {.id = id, .image = image};
+	uint64_t used = 1;
+
+	for (; key.chunk < STACK_CHUNKS && key.chunk * STACK_CHUNK_WORDS < used; key.chunk++) {
+		uint64_t *words = ret + key.chunk * STACK_CHUNK_WORDS;
+
+		if (bpf_map_lookup_elem(bpf_map__fd(p->object->maps.stacks), &key, words) < 0)
+			return -errno;
+		if (key.chunk == 0)
+			used = 1 + 2 * STACK_PYTHON(ret[0]) + STACK_NATIVE(ret[0]);
+	}
+	return 0;
+}
+
+void probes_forget_stack(const struct probes *p, uint32_t image, uint64_t id)
+{
+	struct stack_key key = {.id = id, .image = image};
+
+	for (; key.chunk < STACK_CHUNKS; key.chunk++)
+		if (bpf_map_delete_elem(bpf_map__fd(p->object->maps.stacks), &key) < 0)
+			return;
+}
+
+size_t probes_cost(const struct probes *p, struct probes_cost *ret, size_t n)
+{
+	struct bpf_program *program;
+	size_t filled = 0;
+
+	bpf_object__for_each_program(program, p->object->obj)
+	{
+		struct bpf_prog_info info = {0};
+		uint32_t size = sizeof(info);
+
+		if (filled == n ||
+		    bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size) < 0)
+			continue;
+		ret[filled].program = bpf_program__name(program);
+		ret[filled].runs = info.run_cnt;
+		ret[filled++].seconds = (double)info.run_time_ns / 1e9;
+	}
+	return filled;
+}
+
+/* The kernel tells a map's memory only in the descriptor's fdinfo. */
+static uint64_t map_memory(int fd)
+{
+	_cleanup_fclose_ FILE *f = NULL;
+	char path[64], line[128];
+	unsigned long long bytes = 0;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "memlock: %llu", &bytes) == 1)
+			break;
+	return bytes;
+}
+
+uint64_t probes_map_memory(const struct probes *p)
+{
+	struct bpf_map *map;
+	uint64_t sum = 0;
+
+	bpf_object__for_each_map(map, p->object->obj) sum += map_memory(bpf_map__fd(map));
+	return sum;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The BPF object: loading it, its maps and counters, its events. */
+#ifndef SRTLEAK_PROBES_H
+#define SRTLEAK_PROBES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "event.h"
+
+struct probes;
+
+typedef void (*probes_event_fn)(const struct event *event, void *userdata);
+
+struct probes_options {
+	bool multi;       /* load the uprobe programs for multi links; else for perf links */
+	bool only_listed; /* record listed processes alone */
+	probes_event_fn event;
+	void *userdata;
+};
+
+/* Whether this kernel has uprobe multi links (6.6). Returns 1, 0, or a negative errno where even
+ * the test program could not be loaded.
+ */
+int probes_multi_supported(void);
+
+/* Loads the object and attaches what follows processes (fork, exec, exit). */
+int probes_load(const struct probes_options *options, struct probes **ret);
+struct probes *probes_free(struct probes *p);
+
+/* The programs that a link is made to. */
+struct bpf_program *probes_entry(const struct probes *p);
+struct bpf_program *probes_return(const struct probes *p);
+
+/* Readable when a probe has forced a wake-up; smaller fills wait for probes_consume(). */
+int probes_ring_fd(const struct probes *p);
+int probes_consume(struct probes *p);
+
+int probes_counters(const struct probes *p, uint64_t ret[COUNTER_MAX]);
+int probes_list_process(const struct probes *p, pid_t pid);
+int probes_image(const struct probes *p, pid_t pid, struct process_image *ret);
+int probes_set_python(const struct probes *p, pid_t pid, const struct python_target *target);
+int probes_forget(const struct probes *p, const struct live_key *key);
+
+/* Walks over what the kernel holds; a result of fn other than 0 ends a walk and is returned. What
+ * is added or removed meanwhile may or may not be seen.
+ */
+typedef int (*probes_live_fn)(const struct live_key *key, const struct live_value *value,
+			      void *userdata);
+int probes_each_live(const struct probes *p, probes_live_fn fn, void *userdata);
+typedef int (*probes_image_fn)(pid_t pid, const struct process_image *image, void *userdata);
+int probes_each_image(const struct probes *p, probes_image_fn fn, void *userdata);
+
+/* Copies an interned stack, header and words; -ENOENT where it was never stored. */
+int probes_stack(const struct probes *p, uint32_t image, uint64_t id, uint64_t ret[STACK_WORDS]);
+void probes_forget_stack(const struct probes *p, uint32_t image, uint64_t id);
+
+/* Cost of each program so far; runs and seconds stay 0 unless kernel.bpf_stats_enabled is set. */
+struct probes_cost {
+	const char *program;
+	uint64_t runs;
+	double seconds;
+};
+size_t probes_cost(const struct probes *p, struct probes_cost *ret, size_t n);
+
+/* What the kernel holds for the object's maps, in bytes. */
+uint64_t probes_map_memory(const struct probes *p);
+
+static inline void probes_freep(struct probes **p)
+{
+	probes_free(*p);
+}
+
+#endif

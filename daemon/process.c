@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "buffer.h"
+#include "interpreter.h"
+#include "log.h"
+#include "macro.h"
+#include "process.h"
+#include "procfs.h"
+#include "stack_names.h"
+#include "symbols.h"
+
+static const struct {
+	const char *name;
+	bool summed;
+	enum address_space space;
+} kinds[KIND_MAX] = {
+#define X(kind, json, kind_space, sum) \
+	[KIND_##kind] = {.name = json, .summed = sum, .space = SPACE_##kind_space},
+	SRTLEAK_KINDS(X)
+#undef X
+};
+
+static const struct api_row rows[API_MAX] = {API_TABLE_ROWS};
+
+const char *kind_name(enum memory_kind kind)
+{
+	return kinds[kind].name;
+}
+
+bool kind_is_summed(enum memory_kind kind)
+{
+	return kinds[kind].summed;
+}
+
+enum address_space kind_space(enum memory_kind kind)
+{
+	return kinds[kind].space;
+}
+
+enum memory_kind api_kind(enum api api)
+{
+	return (enum memory_kind)rows[api].kind;
+}
+
+double process_unix_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+void process_refresh(struct process *p)
+{
+	char comm[64];
+	char *title = NULL;
+
+	if (procfs_comm(p->pid, comm) < 0)
+		return;
+	free(p->comm);
+	p->comm = strdup(comm);
+	if (procfs_title(p->pid, comm, &title) == 0) {
+		free(p->title);
+		p->title = title;
+	}
+}
+
+static void identify(struct process *p)
+{
+	char container[65];
+	pid_t inner;
+
+	if (procfs_start_ticks(p->pid, &p->start_ticks) == 0)
+		procfs_start_time(p->start_ticks, &p->started_at);
+	process_refresh(p);
+	procfs_cmdline(p->pid, &p->cmdline);
+	procfs_status(p->pid, &p->uid, &inner);
+	if (procfs_group(p->pid, &p->group) < 0)
+		p->group = p->pid;
+	if (procfs_cgroup(p->pid, &p->cgroup) == 0 && procfs_container(p->cgroup, container))
+		p->container = strdup(container);
+}
+
+struct process *process_new(pid_t pid)
+{
+	struct process *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	p->pid = pid;
+	/* Before anything is read: what is read after it is of the process that it is for. */
+	p->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	p->attached_at = process_unix_now();
+	table_init(&p->allocs, sizeof(struct alloc));
+	table_init(&p->sites, sizeof(struct site_ref));
+	table_init(&p->stacks, sizeof(struct site_ref));
+	identify(p);
+	return p;
+}
+
+void process_empty(struct process *p)
+{
+	table_foreach (&p->sites, struct site_ref, ref)
+		site_free(ref->site);
+	table_clear(&p->sites);
+	table_clear(&p->stacks);
+	table_clear(&p->allocs);
+	memset(p->usage, 0, sizeof(p->usage));
+	memset(p->failures, 0, sizeof(p->failures));
+	p->frees_unknown = 0;
+	p->python = python_free(p->python);
+	p->modules = modules_free(p->modules);
+}
+
+struct process *process_free(struct process *p)
+{
+	if (!p)
+		return NULL;
+	process_empty(p);
+	sd_event_source_unref(p->ended);
+	if (p->pidfd >= 0)
+		close(p->pidfd);
+	free(p->label_comm);
+	free(p->comm);
+	free(p->title);
+	free(p->cmdline);
+	free(p->cgroup);
+	free(p->container);
+	free(p);
+	return NULL;
+}
+
+void process_find_python(struct process *p, const struct probes *probes)
+{
+	struct python_target target = {.start_ticks = p->start_ticks};
+	uint64_t runtime;
+	int r;
+
+	if (p->python)
+		return;
+	r = interpreter_open(p->pid, &p->python, &runtime);
+	if (r < 0) {
+		if (r == -EOPNOTSUPP || r == -EBADMSG)
+			log_notice("process %d: its Python interpreter is %s: native stacks only",
+				   p->pid,
+				   r == -EBADMSG ? "built in a way that is not known"
+						 : "of a version that is not known");
+		return;
+	}
+	target.runtime = runtime;
+	for (size_t i = 0; i < PYTHON_LAYOUTS; i++)
+		if (python_layouts[i].version == python_layout(p->python)->version)
+			target.layout = (uint32_t)i;
+	r = probes_set_python(probes, p->pid, &target);
+	if (r < 0)
+		log_warning("process %d: Python stacks: %s", p->pid, strerror(-r));
+}
+
+/* The names of an event's stack; an empty stack where it was not stored or cannot be named. */
+static void resolve(struct process *p, const struct probes *probes, const struct event *event,
+		    struct buffer *strings, struct site_stack *ret)
+{
+	uint64_t words[STACK_WORDS];
+
+	if (!event->stack || probes_stack(probes, event->image, event->stack, words) < 0) {
+		ret->truncated = true;
+		return;
+	}
+	if (!p->modules)
+		p->modules = modules_new(p->pid);
+	if (STACK_PYTHON(words[0]) > 0)
+		process_find_python(p, probes); /* a forked child's is known to the probes first */
+	if (stack_names(words, p->python, p->modules, strings, ret) < 0)
+		*ret = (struct site_stack){.truncated = true};
+}
+
+static struct site *site_of_names(struct process *p, enum api api, const struct site_stack *stack)
+{
+	enum memory_kind kind = api_kind(api);
+	static const struct site_stack nothing = {.truncated = true};
+	struct site_ref *ref;
+	uint64_t id;
+
+	if (p->sites.count >= SITES_PER_PROCESS) {
+		p->partial |= 1U << PARTIAL_LIMIT;
+		stack = &nothing;
+	}
+	id = site_identify(kind, stack);
+	if (table_add(&p->sites, id, (void **)&ref) < 0)
+		return NULL;
+	if (!ref->site)
+		ref->site = site_new(id, kind, api, stack);
+	if (!ref->site)
+		table_remove(&p->sites, id);
+	return ref->site;
+}
+
+static struct site *site_of(struct process *p, const struct probes *probes,
+			    const struct event *event)
+{
+	/* Stack ids are odd multiples away from each other by kind; 0 is no key. */
+	uint64_t key = event->stack * 0x9e3779b97f4a7c15ULL + api_kind(event->api) + 1;
+	_cleanup_(buffer_free) struct buffer strings = {0};
+	struct site_stack stack = {0};
+	struct site_ref *known;
+	struct site *site;
+
+	known = table_find(&p->stacks, key ? key : 1);
+	if (known)
+		return known->site;
+	resolve(p, probes, event, &strings, &stack);
+	site = site_of_names(p, event->api, &stack);
+	if (site && table_add(&p->stacks, key ? key : 1, (void **)&known) > 0) {
+		known->site = site;
+		known->stack = event->stack;
+	}
+	return site;
+}
+
+int process_allocated(struct process *p, const struct probes *probes, const struct event *event)
+{
+	struct usage *usage = &p->usage[api_kind(event->api)];
+	struct site *site = site_of(p, probes, event);
+	struct alloc *alloc;
+	int r;
+
+	if (!site)
+		return -ENOMEM;
+	r = table_add(&p->allocs, event->id, (void **)&alloc);
+	if (r <= 0)
+		return r;
+	alloc->ptr = event->addr;
+	alloc->size = event->size;
+	alloc->time_ns = event->time_ns;
+	alloc->site = site;
+	alloc->tid = event->tid;
+	alloc->api = (uint8_t)event->api;
+	alloc->device = event->device;
+	site->bytes += event->size;
+	site->count++;
+	site->allocs_total++;
+	usage->bytes += event->size;
+	usage->count++;
+	usage->allocs_total++;
+	usage->allocated_bytes += event->size;
+	return 1;
+}
+
+bool process_freed(struct process *p, uint64_t id)
+{
+	struct alloc *alloc = table_find(&p->allocs, id);
+	struct usage *usage;
+
+	if (!alloc)
+		return false;
+	usage = &p->usage[api_kind(alloc->api)];
+	usage->bytes -= alloc->size;
+	usage->count--;
+	usage->frees_total++;
+	usage->freed_bytes += alloc->size;
+	alloc->site->bytes -= alloc->size;
+	alloc->site->count--;
+	alloc->site->frees_total++;
+	table_remove(&p->allocs, id);
+	return true;
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One tracked process: who it is, what it holds, by allocation and by call site. */
+#ifndef SRTLEAK_PROCESS_H
+#define SRTLEAK_PROCESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <systemd/sd-event.h>
+
+#include "api.h"
+#include "event.h"
+#include "probes.h"
+#include "site.h"
+#include "table.h"
+
+#define SITES_PER_PROCESS 4096 /* what exceeds it is summed in one site without a stack */
+
+/* Why figures may be too low: bits, and their names in interface.md. */
+#define PROCESS_PARTIALS(X)           \
+	X(LATE_ATTACH, "late_attach") \
+	X(LIMIT, "limit")             \
+	X(LOST, "lost")
+
+enum process_partial {
+#define X(name, json) PARTIAL_##name,
+	PROCESS_PARTIALS(X)
+#undef X
+		PARTIAL_MAX
+};
+
+/* One outstanding allocation. The first member is the table's key. */
+struct alloc {
+	uint64_t id;
+	uint64_t ptr;
+	uint64_t size;
+	uint64_t time_ns; /* CLOCK_BOOTTIME */
+	struct site *site;
+	uint32_t tid;
+	uint8_t api;
+	uint8_t sweep; /* the repair that saw it last */
+	int16_t device;
+};
+_Static_assert(sizeof(struct alloc) == 48, "a million of them must stay small");
+_Static_assert(API_MAX <= UINT8_MAX, "a row's number fits");
+
+/* Entries of a process's tables of sites, by site id, and of stacks, by stack and kind. */
+struct site_ref {
+	uint64_t key;
+	struct site *site;
+	uint64_t stack; /* as the probes number it; 0 in the table of sites */
+};
+
+struct usage {
+	uint64_t bytes, count;                 /* outstanding */
+	uint64_t allocs_total, frees_total;    /* calls */
+	uint64_t allocated_bytes, freed_bytes; /* in all */
+};
+
+struct python;
+struct modules;
+
+struct process {
+	pid_t pid;
+	uint64_t start_ticks;           /* USER_HZ after boot; with the pid, who it is */
+	double started_at, attached_at; /* Unix seconds */
+	uint32_t image;                 /* as the probes number it; 0: has not called yet */
+	uid_t uid;
+	pid_t group;
+	char *label_comm;                                  /* for metrics, once settled */
+	char *comm, *title, *cmdline, *cgroup, *container; /* container: NULL for none */
+
+	struct table allocs; /* struct alloc by id */
+	struct table sites;  /* struct site_ref by site id */
+	struct table stacks; /* struct site_ref by stack and kind */
+	struct usage usage[KIND_MAX];
+	uint64_t failures[API_MAX];
+	uint64_t frees_unknown;
+	unsigned int partial; /* 1 << enum process_partial */
+
+	struct python *python; /* NULL: no interpreter, or none that is known */
+	struct modules *modules;
+
+	int pidfd; /* readable when the process has ended; -1 where it could not be had */
+	sd_event_source *ended;
+};
+
+/* Reads who the process is; works for one that has just ended too, with less to tell. */
+struct process *process_new(pid_t pid);
+struct process *process_free(struct process *process);
+
+/* Forgets all that it holds, as after exec. */
+void process_empty(struct process *process);
+
+/* Re-reads what a process can change about itself. */
+void process_refresh(struct process *process);
+
+/* Applies an allocation. Returns 1 where it was new, 0 where it is known already, -ENOMEM. */
+int process_allocated(struct process *process, const struct probes *probes,
+		      const struct event *event);
+
+/* Applies a free; false where the id is not known (counted as lost by whoever repairs). */
+bool process_freed(struct process *process, uint64_t id);
+
+/* Looks for an interpreter in the process and tells the probes; repeats are cheap once found. */
+void process_find_python(struct process *process, const struct probes *probes);
+
+double process_unix_now(void);
+const char *kind_name(enum memory_kind kind);
+bool kind_is_summed(enum memory_kind kind);
+enum address_space kind_space(enum memory_kind kind);
+enum memory_kind api_kind(enum api api);
+
+#endif

@@ -1,0 +1,560 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/limits.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "buffer.h"
+#include "event.h"
+#include "mask.h"
+#include "procfs.h"
+
+#define PROC_PATH_MAX 128
+#define MAP_NAME_MAX 64
+#define STAT_MAX 4096
+#define CMDLINE_MAX (64U << 10)
+#define LINES_MAX 1000000U
+#define ANCESTORS_MAX 64
+#define STAT_PPID 4
+#define STAT_STARTTIME 22
+#define NS_PER_S 1000000000ULL
+
+static int gone_if_missing(int error)
+{
+	return error == ENOENT ? -ESRCH : -error;
+}
+
+static const char *proc_path(char path[PROC_PATH_MAX], pid_t pid, const char *name)
+{
+	snprintf(path, PROC_PATH_MAX, "/proc/%d/%s", (int)pid, name);
+	return path;
+}
+
+static int open_proc(pid_t pid, const char *name, int flags)
+{
+	char path[PROC_PATH_MAX];
+	int fd = open(proc_path(path, pid, name), flags | O_CLOEXEC);
+
+	return fd < 0 ? gone_if_missing(errno) : fd;
+}
+
+/* Reads up to size bytes; returns how many. */
+static ssize_t read_proc(pid_t pid, const char *name, char *buf, size_t size)
+{
+	_cleanup_close_ int fd = open_proc(pid, name, O_RDONLY);
+	size_t used = 0;
+
+	if (fd < 0)
+		return fd;
+	while (used < size) {
+		ssize_t n = read(fd, buf + used, size - used);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n == 0)
+			break;
+		used += n > 0 ? (size_t)n : 0;
+	}
+	return (ssize_t)used;
+}
+
+static bool parse_u64(const char *s, uint64_t *ret)
+{
+	char *end;
+	uint64_t value;
+
+	if (!isdigit((unsigned char)*s))
+		return false;
+	errno = 0;
+	value = strtoull(s, &end, 10);
+	if (errno || (*end && !isspace((unsigned char)*end)))
+		return false;
+	*ret = value;
+	return true;
+}
+
+/* A numeric field behind comm, counted from 1 as in proc(5). */
+static int stat_field(pid_t pid, int number, uint64_t *ret)
+{
+	char text[STAT_MAX + 1];
+	ssize_t n = read_proc(pid, "stat", text, STAT_MAX);
+	char *p;
+
+	if (n < 0)
+		return (int)n;
+	text[n] = '\0';
+	/* comm may hold anything, what follows it holds no parenthesis */
+	p = strrchr(text, ')');
+	for (int field = 2; p && field < number; field++)
+		p = strchr(p + 1, ' ');
+	return p && parse_u64(p + 1, ret) ? 0 : -EBADMSG;
+}
+
+int procfs_start_ticks(pid_t pid, uint64_t *ret)
+{
+	return stat_field(pid, STAT_STARTTIME, ret);
+}
+
+int procfs_start_time(uint64_t ticks, double *ret_unix)
+{
+	struct timespec now, up;
+
+	if (clock_gettime(CLOCK_REALTIME, &now) < 0 || clock_gettime(CLOCK_BOOTTIME, &up) < 0)
+		return -errno;
+	*ret_unix = (double)(now.tv_sec - up.tv_sec) + (double)(now.tv_nsec - up.tv_nsec) / 1e9 +
+		    (double)ticks * ((double)NS_PER_TICK / NS_PER_S);
+	return 0;
+}
+
+int procfs_comm(pid_t pid, char ret[PROCFS_COMM_SIZE])
+{
+	char text[PROCFS_COMM_SIZE];
+	ssize_t n = read_proc(pid, "comm", text, sizeof(text) - 1);
+
+	if (n < 0)
+		return (int)n;
+	if (n > 0 && text[n - 1] == '\n')
+		n--;
+	text[n] = '\0';
+	memcpy(ret, text, (size_t)n + 1);
+	return 0;
+}
+
+static bool is_padding(char c)
+{
+	return c == ' ' || c == '\0';
+}
+
+/* The arguments without the blanks and NULs that fill the space of overwritten ones. */
+static int read_arguments(pid_t pid, char **ret, size_t *ret_size)
+{
+	_cleanup_free_ char *text = malloc(CMDLINE_MAX);
+	ssize_t n;
+
+	if (!text)
+		return -ENOMEM;
+	n = read_proc(pid, "cmdline", text, CMDLINE_MAX);
+	if (n < 0)
+		return (int)n;
+	while (n > 0 && is_padding(text[n - 1]))
+		n--;
+	*ret = TAKE_PTR(text);
+	*ret_size = (size_t)n;
+	return 0;
+}
+
+static int masked(const char *args, size_t size, char **ret)
+{
+	_cleanup_(buffer_free) struct buffer out = {0};
+	char *text;
+
+	mask_arguments(&out, args, size);
+	if (buffer_failed(&out))
+		return -ENOMEM;
+	text = strndup(out.data ? out.data : "", MIN(out.size, PROCFS_TEXT_MAX));
+	if (!text)
+		return -ENOMEM;
+	*ret = text;
+	return 0;
+}
+
+int procfs_cmdline(pid_t pid, char **ret)
+{
+	_cleanup_free_ char *args = NULL;
+	size_t size = 0;
+	int r = read_arguments(pid, &args, &size);
+
+	return r < 0 ? r : masked(args, size, ret);
+}
+
+static bool is_program_name(pid_t pid, const char *arg, size_t size)
+{
+	char path[PROC_PATH_MAX], target[PATH_MAX + 1];
+	const char *base;
+	ssize_t n;
+
+	if (*arg == '/' || *arg == '.')
+		return true;
+	n = readlink(proc_path(path, pid, "exe"), target, sizeof(target) - 1);
+	if (n < 0)
+		return false;
+	target[n] = '\0';
+	base = strrchr(target, '/');
+	base = base ? base + 1 : target;
+	/* login shells are called with a dash */
+	if (*arg == '-') {
+		arg++;
+		size--;
+	}
+	return strlen(base) == size && memcmp(base, arg, size) == 0;
+}
+
+int procfs_title(pid_t pid, const char *comm, char **ret)
+{
+	_cleanup_free_ char *args = NULL;
+	char *copy;
+	size_t size = 0;
+	int r = read_arguments(pid, &args, &size);
+
+	if (r < 0)
+		return r;
+	if (size > 0 && !memchr(args, '\0', size) && !is_program_name(pid, args, size))
+		return masked(args, size, ret);
+	copy = strdup(comm);
+	if (!copy)
+		return -ENOMEM;
+	*ret = copy;
+	return 0;
+}
+
+/* Calls fn for every line, without its newline, until it returns other than 0. */
+static int each_line(pid_t pid, const char *name, int (*fn)(char *line, void *userdata),
+		     void *userdata)
+{
+	_cleanup_fclose_ FILE *f = NULL;
+	_cleanup_free_ char *line = NULL;
+	char path[PROC_PATH_MAX];
+	size_t capacity = 0;
+	ssize_t n;
+	int r;
+
+	f = fopen(proc_path(path, pid, name), "re");
+	if (!f)
+		return gone_if_missing(errno);
+	for (size_t lines = 0;; lines++) {
+		errno = 0;
+		n = getline(&line, &capacity, f);
+		if (n < 0)
+			return feof(f) ? 0 : errno ? -errno : -EIO;
+		if (lines == LINES_MAX)
+			return -E2BIG;
+		if (n > 0 && line[n - 1] == '\n')
+			line[n - 1] = '\0';
+		r = fn(line, userdata);
+		if (r != 0)
+			return r;
+	}
+}
+
+struct status {
+	bool has_uid;
+	uint64_t uid;
+	uint64_t inner_pid;
+};
+
+static int status_line(char *line, void *userdata)
+{
+	struct status *s = userdata;
+
+	if (strncmp(line, "Uid:\t", 5) == 0) {
+		s->has_uid = parse_u64(line + 5, &s->uid);
+		return 0;
+	}
+	if (strncmp(line, "NSpid:\t", 7) != 0)
+		return 0;
+	if (!parse_u64(strrchr(line, '\t') + 1, &s->inner_pid))
+		return -EBADMSG;
+	return s->has_uid; /* Uid stands before: nothing else to look for */
+}
+
+int procfs_status(pid_t pid, uid_t *ret_uid, pid_t *ret_inner_pid)
+{
+	struct status s = {.inner_pid = (uint64_t)pid};
+	int r = each_line(pid, "status", status_line, &s);
+
+	if (r < 0)
+		return r;
+	if (!s.has_uid || s.uid > UINT32_MAX || s.inner_pid > INT32_MAX)
+		return -EBADMSG;
+	*ret_uid = (uid_t)s.uid;
+	*ret_inner_pid = (pid_t)s.inner_pid;
+	return 0;
+}
+
+struct cgroups {
+	char *unified;
+	char *longest;
+};
+
+static void cleanup_cgroups(struct cgroups *c)
+{
+	free(c->unified);
+	free(c->longest);
+}
+
+static bool is_wanted_hierarchy(char *controllers)
+{
+	static const char *const wanted[] = {"memory", "pids", "name=systemd"};
+	char *next;
+
+	for (char *name = controllers; name; name = next) {
+		next = strchr(name, ',');
+		if (next)
+			*next++ = '\0';
+		for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
+			if (strcmp(name, wanted[i]) == 0)
+				return true;
+	}
+	return false;
+}
+
+static void strip_deleted(char *path, bool *ret)
+{
+	static const char mark[] = " (deleted)";
+	size_t n = strlen(path), m = sizeof(mark) - 1;
+
+	*ret = n > m && strcmp(path + n - m, mark) == 0;
+	if (*ret)
+		path[n - m] = '\0';
+}
+
+/* "ID:CONTROLLERS:PATH"; the unified hierarchy has no controllers. */
+static int cgroup_line(char *line, void *userdata)
+{
+	struct cgroups *c = userdata;
+	char *controllers = strchr(line, ':');
+	char *path = controllers ? strchr(controllers + 1, ':') : NULL;
+	char **slot = &c->longest;
+	bool deleted;
+
+	if (!path)
+		return -EBADMSG;
+	*controllers++ = '\0';
+	*path++ = '\0';
+	if (*controllers == '\0')
+		slot = &c->unified;
+	else if (!is_wanted_hierarchy(controllers))
+		return 0;
+	strip_deleted(path, &deleted);
+	if (*slot && strlen(*slot) >= strlen(path))
+		return 0;
+	free(*slot);
+	*slot = strdup(path);
+	return *slot ? 0 : -ENOMEM;
+}
+
+int procfs_cgroup(pid_t pid, char **ret)
+{
+	_cleanup_(cleanup_cgroups) struct cgroups c = {0};
+	int r = each_line(pid, "cgroup", cgroup_line, &c);
+
+	if (r < 0)
+		return r;
+	if (!c.unified && !c.longest)
+		return -ENODATA;
+	if (!c.unified || (c.longest && strcmp(c.unified, "/") == 0))
+		*ret = TAKE_PTR(c.longest);
+	else
+		*ret = TAKE_PTR(c.unified);
+	return 0;
+}
+
+/* What stands before the id in a component of the path, with systemd's ".scope" behind it or, with
+ * the cgroupfs driver, without.
+ */
+static const char *const container_prefixes[] = {
+	"", "docker-", "cri-containerd-", "crio-", "libpod-",
+};
+
+static const char *find_container_id(const char *component, size_t size)
+{
+	static const char scope[] = ".scope";
+	size_t m = sizeof(scope) - 1;
+	const char *id;
+	size_t prefix;
+
+	if (size > m && memcmp(component + size - m, scope, m) == 0)
+		size -= m;
+	if (size < PROCFS_CONTAINER_ID)
+		return NULL;
+	prefix = size - PROCFS_CONTAINER_ID;
+	id = component + prefix;
+	if (strspn(id, "0123456789abcdef") < PROCFS_CONTAINER_ID)
+		return NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(container_prefixes); i++)
+		if (strlen(container_prefixes[i]) == prefix &&
+		    memcmp(container_prefixes[i], component, prefix) == 0)
+			return id;
+	return NULL;
+}
+
+const char *procfs_container(const char *cgroup, char ret[PROCFS_CONTAINER_ID + 1])
+{
+	const char *found = NULL;
+
+	while (*cgroup) {
+		size_t size = strcspn(cgroup, "/");
+		const char *id = find_container_id(cgroup, size);
+
+		found = id ? id : found;
+		cgroup += size;
+		cgroup += *cgroup == '/';
+	}
+	if (!found)
+		return NULL;
+	memcpy(ret, found, PROCFS_CONTAINER_ID);
+	ret[PROCFS_CONTAINER_ID] = '\0';
+	return ret;
+}
+
+int procfs_group(pid_t pid, pid_t *ret)
+{
+	char path[PROC_PATH_MAX];
+	struct stat program, st;
+	pid_t group = pid, ancestor = pid;
+
+	if (stat(proc_path(path, pid, "exe"), &program) < 0)
+		return gone_if_missing(errno);
+	for (int i = 0; i < ANCESTORS_MAX; i++) {
+		uint64_t parent = 0;
+
+		if (stat_field(ancestor, STAT_PPID, &parent) < 0 || parent == 0)
+			break;
+		ancestor = (pid_t)parent;
+		if (stat(proc_path(path, ancestor, "exe"), &st) == 0 &&
+		    st.st_dev == program.st_dev && st.st_ino == program.st_ino)
+			group = ancestor;
+	}
+	*ret = group;
+	return 0;
+}
+
+/* The kernel writes a newline in a name as \012 and leaves all else, backslashes too, as it is. */
+static void decode_newlines(char *path)
+{
+	char *out = path;
+
+	while (*path) {
+		if (strncmp(path, "\\012", 4) == 0) {
+			*out++ = '\n';
+			path += 4;
+		} else {
+			*out++ = *path++;
+		}
+	}
+	*out = '\0';
+}
+
+static bool parse_mapping(char *line, struct procfs_mapping *ret)
+{
+	struct procfs_mapping m = {0};
+	char executable;
+	int path_at = -1;
+
+	/* "%x" takes signs and blanks too, but the kernel is who writes this */
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*c%*c%c%*c %" SCNx64 " %x:%x %" SCNu64 " %n",
+		   &m.start, &m.end, &executable, &m.offset, &m.major, &m.minor, &m.inode,
+		   &path_at) != 7 ||
+	    path_at < 0 || m.start >= m.end)
+		return false;
+	m.executable = executable == 'x';
+	strip_deleted(line + path_at, &m.deleted);
+	decode_newlines(line + path_at);
+	m.path = line + path_at;
+	*ret = m;
+	return true;
+}
+
+struct mapping_walk {
+	int (*fn)(const struct procfs_mapping *mapping, void *userdata);
+	void *userdata;
+};
+
+static int mapping_line(char *line, void *userdata)
+{
+	const struct mapping_walk *walk = userdata;
+	struct procfs_mapping m;
+
+	return parse_mapping(line, &m) ? walk->fn(&m, walk->userdata) : -EBADMSG;
+}
+
+int procfs_mappings(pid_t pid, int (*fn)(const struct procfs_mapping *mapping, void *userdata),
+		    void *userdata)
+{
+	struct mapping_walk walk = {.fn = fn, .userdata = userdata};
+
+	return each_line(pid, "maps", mapping_line, &walk);
+}
+
+/* An O_PATH descriptor of the file with the mapping's name in the process's root. */
+static int find_by_name(pid_t pid, const struct procfs_mapping *mapping)
+{
+	const struct open_how how = {
+		.flags = O_PATH | O_CLOEXEC,
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+	};
+	_cleanup_close_ int root = -1, fd = -1;
+	struct stat st;
+
+	if (mapping->path[0] != '/')
+		return -EINVAL;
+	root = open_proc(pid, "root", O_PATH | O_DIRECTORY);
+	if (root < 0)
+		return root;
+	fd = (int)syscall(SYS_openat2, root, mapping->path, &how, sizeof(how));
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_ino != mapping->inode || major(st.st_dev) != mapping->major ||
+	    minor(st.st_dev) != mapping->minor)
+		return -ESTALE;
+	return TAKE_FD(fd);
+}
+
+int procfs_open_mapping(pid_t pid, const struct procfs_mapping *mapping)
+{
+	_cleanup_close_ int found = -1;
+	char name[MAP_NAME_MAX];
+	struct stat st;
+	int fd;
+
+	/* map_files leads to the very file, also where it has no name any more; the numbers of
+	 * device and inode are not compared, as stat and maps differ on overlayfs and btrfs
+	 */
+	snprintf(name, sizeof(name), "map_files/%" PRIx64 "-%" PRIx64, mapping->start,
+		 mapping->end);
+	found = open_proc(pid, name, O_PATH);
+	if (found < 0)
+		found = find_by_name(pid, mapping);
+	if (found < 0)
+		return found;
+	if (fstat(found, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", found);
+	fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	return fd < 0 ? -errno : fd;
+}
+
+int procfs_each_pid(int (*fn)(pid_t pid, void *userdata), void *userdata)
+{
+	_cleanup_closedir_ DIR *dir = opendir("/proc");
+	struct dirent *entry;
+	int r;
+
+	if (!dir)
+		return -errno;
+	while (errno = 0, (entry = readdir(dir))) {
+		uint64_t pid;
+
+		if (!parse_u64(entry->d_name, &pid) || pid == 0 || pid > INT32_MAX)
+			continue;
+		r = fn((pid_t)pid, userdata);
+		if (r != 0)
+			return r;
+	}
+	return -errno;
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the daemon reads from /proc.
+ *
+ * Names, command lines and mappings are chosen by the processes looked at: any byte may stand in
+ * them. Strings returned by ret_ pointers are the caller's to free. All functions return 0 (or what
+ * they say) or a negative errno: -ESRCH where the process is gone, -EACCES or -EPERM where it may
+ * not be read, -EBADMSG where the kernel's text is not as expected, -ENOMEM.
+ */
+#ifndef SRTLEAK_PROCFS_H
+#define SRTLEAK_PROCFS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define PROCFS_COMM_SIZE 64    /* bytes with the NUL; kernel threads have more than 16 */
+#define PROCFS_TEXT_MAX 4096   /* bytes of a command line or title */
+#define PROCFS_CONTAINER_ID 64 /* hex digits of a container's id */
+
+/* When the process started, in ticks (NS_PER_TICK, event.h) after boot: together with the pid it
+ * names a process for good.
+ */
+int procfs_start_ticks(pid_t pid, uint64_t *ret);
+
+/* Unix time in seconds of that many ticks after boot. */
+int procfs_start_time(uint64_t ticks, double *ret_unix);
+
+int procfs_comm(pid_t pid, char ret[PROCFS_COMM_SIZE]);
+
+/* The arguments, joined with blanks, secrets masked (mask.h), at most PROCFS_TEXT_MAX bytes. Empty
+ * for kernel threads and zombies.
+ */
+int procfs_cmdline(pid_t pid, char **ret);
+
+/* The title that the process gave itself by overwriting its arguments (masked as these are), else
+ * comm. Overwritten arguments are one string without a NUL. So is a program started without any
+ * argument: a string that begins like a path or is the name of the executable is no title.
+ */
+int procfs_title(pid_t pid, const char *comm, char **ret);
+
+/* The real user id, and the pid in the innermost PID namespace of the process. */
+int procfs_status(pid_t pid, uid_t *ret_uid, pid_t *ret_inner_pid);
+
+/* The cgroup as the daemon's cgroup namespace names it: of the unified hierarchy, or where the
+ * process is in its root (hybrid set-ups) the longest of the memory, pids and systemd hierarchies.
+ * -ENODATA where there is none.
+ */
+int procfs_cgroup(pid_t pid, char **ret);
+
+/* The id of the container that a cgroup belongs to (docker, containerd, CRI-O, podman; the
+ * innermost where they are nested), written to ret and returned; NULL where none.
+ */
+const char *procfs_container(const char *cgroup, char ret[PROCFS_CONTAINER_ID + 1]);
+
+/* The outermost ancestor that runs the same executable file; the process itself where none does. */
+int procfs_group(pid_t pid, pid_t *ret);
+
+/* One line of /proc/PID/maps. */
+struct procfs_mapping {
+	uint64_t start; /* addresses, end is the first one behind */
+	uint64_t end;
+	uint64_t offset; /* in the file, bytes */
+	unsigned int major;
+	unsigned int minor;
+	uint64_t inode; /* 0: no file */
+	bool executable;
+	bool deleted;     /* the file has no name any more; path is the one it had */
+	const char *path; /* good during the call; "" or "[…]" where there is no file */
+};
+
+/* Calls fn for every mapping in the order of addresses. What fn returns, if not 0, ends the walk
+ * and is returned. -E2BIG after a million lines.
+ */
+int procfs_mappings(pid_t pid, int (*fn)(const struct procfs_mapping *mapping, void *userdata),
+		    void *userdata);
+
+/* Opens the mapped file for reading and returns the file descriptor. Files are never opened by a
+ * name that leads out of the process's root, and nothing but a regular file is opened (-EINVAL):
+ * opening a device or FIFO has effects. -ESTALE where the name leads to another file by now.
+ */
+int procfs_open_mapping(pid_t pid, const struct procfs_mapping *mapping);
+
+/* Calls fn for every process; as with procfs_mappings, not 0 ends the walk and is returned. */
+int procfs_each_pid(int (*fn)(pid_t pid, void *userdata), void *userdata);
+
+#endif

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "protocol.h"
+#include "reply.h"
+
+#define MESSAGE_BYTES (256U << 10) /* no further item is begun behind this */
+
+static const struct reply_method *const methods[] = {
+	&reply_ps,
+	&reply_sites,
+	&reply_allocs,
+	&reply_status,
+};
+
+uint64_t reply_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
+}
+
+static void write_error(struct buffer *out, const char *error, const char *key, const char *value)
+{
+	struct json_writer j = {.out = out};
+
+	jw_begin_object(&j, NULL);
+	jw_string(&j, "error", error);
+	jw_begin_object(&j, "parameters");
+	jw_string(&j, key, value);
+	jw_end_object(&j);
+	jw_end_object(&j);
+	buffer_append(out, "", 1);
+}
+
+void reply_error(struct reply *reply, const char *error, const char *key, const char *value)
+{
+	write_error(reply->out, error, key, value);
+}
+
+bool reply_invalid(struct reply *reply, const char *parameter)
+{
+	reply_error(reply, ERROR_INVALID_PARAMETER, "parameter", parameter);
+	return false;
+}
+
+bool reply_begin_process(struct reply *reply, const json_t *parameters)
+{
+	const json_t *pid = json_object_get(parameters, "pid");
+	struct process *process;
+	char text[32];
+
+	if (!json_is_integer(pid) || json_integer_value(pid) <= 0 ||
+	    json_integer_value(pid) > INT32_MAX)
+		return reply_invalid(reply, "pid");
+	reply->pid = (pid_t)json_integer_value(pid);
+	process = tracker_find(reply->subject->tracker, reply->pid);
+	if (!process) {
+		snprintf(text, sizeof(text), "%d", reply->pid);
+		reply_error(reply, ERROR_NO_SUCH_PROCESS, "pid", text);
+		return false;
+	}
+	reply->start_ticks = process->start_ticks;
+	return true;
+}
+
+struct process *reply_process(const struct reply *reply)
+{
+	struct process *process = tracker_find(reply->subject->tracker, reply->pid);
+
+	return process && process->start_ticks == reply->start_ticks ? process : NULL;
+}
+
+bool reply_begin_limit(struct reply *reply, const json_t *parameters, uint64_t standard)
+{
+	const json_t *limit = json_object_get(parameters, "limit");
+
+	reply->limit = standard;
+	if (!limit)
+		return true;
+	if (!json_is_integer(limit) || json_integer_value(limit) < 0)
+		return reply_invalid(reply, "limit");
+	reply->limit = (uint64_t)json_integer_value(limit);
+	if (reply->limit == 0)
+		reply->limit = UINT64_MAX;
+	return true;
+}
+
+bool reply_message_full(const struct reply *reply, size_t items)
+{
+	return items >= PROTOCOL_BATCH || reply->out->size >= MESSAGE_BYTES;
+}
+
+void reply_partial(struct json_writer *out, const struct process *process)
+{
+	static const char *const names[PARTIAL_MAX] = {
+#define X(name, text) text,
+		PROCESS_PARTIALS(X)
+#undef X
+	};
+
+	jw_begin_array(out, "partial");
+	for (int i = 0; i < PARTIAL_MAX; i++)
+		if (process->partial & 1U << i)
+			jw_string(out, NULL, names[i]);
+	jw_end_array(out);
+}
+
+static const struct reply_method *find_method(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
+		if (strcmp(methods[i]->name, name) == 0)
+			return methods[i];
+	return NULL;
+}
+
+struct reply *reply_begin(const struct subject *subject, const char *request, size_t size,
+			  struct buffer *out)
+{
+	json_t *root = json_loadb(request, size, JSON_REJECT_DUPLICATES, NULL);
+	const char *name = json_string_value(json_object_get(root, "method"));
+	const json_t *parameters = json_object_get(root, "parameters");
+	struct reply *reply = NULL;
+
+	if (!name || (parameters && !json_is_object(parameters))) {
+		write_error(out, ERROR_INVALID_PARAMETER, "parameter",
+			    name ? "parameters" : "method");
+	} else if (!find_method(name)) {
+		write_error(out, ERROR_METHOD_NOT_FOUND, "method", name);
+	} else {
+		reply = calloc(1, sizeof(*reply));
+		if (!reply)
+			write_error(out, ERROR_OVERLOADED, "reason", "no memory");
+	}
+	if (reply) {
+		reply->subject = subject;
+		reply->method = find_method(name);
+		reply->more = json_is_true(json_object_get(root, "more"));
+		reply->first = true;
+		reply->out = out;
+		if (reply->method->begin && !reply->method->begin(reply, parameters))
+			reply = reply_free(reply);
+	}
+	json_decref(root);
+	return reply;
+}
+
+bool reply_next(struct reply *reply, struct buffer *out)
+{
+	struct json_writer j = {.out = out};
+	bool more;
+
+	reply->out = out;
+	jw_begin_object(&j, NULL);
+	jw_begin_object(&j, "parameters");
+	more = reply->method->write(reply, &j) && reply->more;
+	jw_end_object(&j);
+	if (more)
+		jw_bool(&j, "continues", true);
+	jw_end_object(&j);
+	buffer_append(out, "", 1);
+	reply->first = false;
+	return more;
+}
+
+struct reply *reply_free(struct reply *reply)
+{
+	if (!reply)
+		return NULL;
+	free(reply->items);
+	free(reply);
+	return NULL;
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Replies to requests of the socket, made message by message: however large the tables, a reply
+ * under way holds a place in them and not a copy.
+ */
+#ifndef SRTLEAK_REPLY_H
+#define SRTLEAK_REPLY_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "buffer.h"
+#include "discovery.h"
+#include "json_writer.h"
+#include "tracker.h"
+
+/* What there is to report on. */
+struct subject {
+	struct tracker *tracker;
+	const struct discovery *discovery;
+	const char *kernel;
+	double started_at;      /* CLOCK_BOOTTIME seconds */
+	double started_at_unix; /* Unix seconds */
+};
+
+struct reply;
+
+/* One method. `begin` checks the parameters and prepares; on failure it has written the error's
+ * name and parameters with reply_error() and returns false. `write` adds the members of the next
+ * message to the open object and returns whether more are to come.
+ */
+struct reply_method {
+	const char *name;
+	bool (*begin)(struct reply *reply, const json_t *parameters);
+	bool (*write)(struct reply *reply, struct json_writer *out);
+};
+
+struct reply {
+	const struct subject *subject;
+	const struct reply_method *method;
+	bool more;  /* the client takes several messages */
+	bool first; /* this message is the first */
+	struct buffer *out;
+
+	/* Of the methods about one process. */
+	pid_t pid;
+	uint64_t start_ticks;
+	uint64_t limit; /* items still to be sent; UINT64_MAX: all */
+	struct table_cursor cursor;
+	struct reply_item {
+		uint64_t id, order;
+	} * items; /* chosen and sorted */
+	size_t n_items, next_item;
+	uint64_t site; /* allocs: 0: of every site */
+	uint64_t older_than_ns;
+};
+
+/* Starts a reply to a request of `size` bytes. NULL where the request is answered already, by an
+ * error message in out.
+ */
+struct reply *reply_begin(const struct subject *subject, const char *request, size_t size,
+			  struct buffer *out);
+
+/* Appends the next message to out; returns whether more are to come. */
+bool reply_next(struct reply *reply, struct buffer *out);
+struct reply *reply_free(struct reply *reply);
+
+/* For the methods. */
+void reply_error(struct reply *reply, const char *error, const char *key, const char *value);
+bool reply_invalid(struct reply *reply, const char *parameter); /* returns false */
+
+/* Reads "pid" and finds the process; false where that failed and was said. */
+bool reply_begin_process(struct reply *reply, const json_t *parameters);
+
+/* The process of this reply; NULL where it has ended since. */
+struct process *reply_process(const struct reply *reply);
+
+/* Reads "limit" (0: all). */
+bool reply_begin_limit(struct reply *reply, const json_t *parameters, uint64_t standard);
+
+/* Items for one message: by number, and by the bytes written so far. */
+bool reply_message_full(const struct reply *reply, size_t items);
+
+void reply_partial(struct json_writer *out, const struct process *process);
+uint64_t reply_now_ns(void); /* CLOCK_BOOTTIME */
+
+extern const struct reply_method reply_ps, reply_sites, reply_allocs, reply_status;
+
+#endif

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "protocol.h"
+#include "reply.h"
+
+#define ALLOCS_STANDARD 100
+#define SORTED_MAX 10000 /* a larger answer is streamed in no order: it would have to be held */
+
+/* Max-heap by time over the chosen ones: the newest is on top, and goes when an older one comes. */
+static void sift_down(struct reply_item *heap, size_t n, size_t at)
+{
+	for (;;) {
+		size_t child = 2 * at + 1, larger = at;
+
+		if (child < n && heap[child].order > heap[larger].order)
+			larger = child;
+		if (child + 1 < n && heap[child + 1].order > heap[larger].order)
+			larger = child + 1;
+		if (larger == at)
+			return;
+		struct reply_item swapped = heap[at];
+		heap[at] = heap[larger];
+		heap[larger] = swapped;
+		at = larger;
+	}
+}
+
+static int compare_items(const void *a, const void *b)
+{
+	const struct reply_item *x = a, *y = b;
+
+	if (x->order != y->order)
+		return x->order < y->order ? -1 : 1;
+	return (x->id > y->id) - (x->id < y->id);
+}
+
+static bool is_wanted(const struct reply *reply, const struct alloc *alloc, uint64_t now)
+{
+	if (reply->site && alloc->site->id != reply->site)
+		return false;
+	return now - alloc->time_ns >= reply->older_than_ns || now < alloc->time_ns;
+}
+
+/* The `limit` oldest of those wanted, oldest first. */
+static int choose(struct reply *reply, const struct process *p)
+{
+	size_t n = MIN(reply->limit, p->allocs.count);
+	uint64_t now = reply_now_ns();
+
+	reply->items = calloc(n + 1, sizeof(*reply->items));
+	if (!reply->items)
+		return -ENOMEM;
+	table_foreach (&p->allocs, struct alloc, alloc) {
+		struct reply_item item = {.id = alloc->id, .order = alloc->time_ns};
+
+		if (!is_wanted(reply, alloc, now))
+			continue;
+		if (reply->n_items < n) {
+			reply->items[reply->n_items++] = item;
+			if (reply->n_items == n)
+				for (size_t i = n; i-- > 0;)
+					sift_down(reply->items, n, i);
+		} else if (n > 0 && item.order < reply->items[0].order) {
+			reply->items[0] = item;
+			sift_down(reply->items, n, 0);
+		}
+	}
+	qsort(reply->items, reply->n_items, sizeof(*reply->items), compare_items);
+	return 0;
+}
+
+static bool begin(struct reply *reply, const json_t *parameters)
+{
+	const json_t *site = json_object_get(parameters, "site");
+	const json_t *older_than = json_object_get(parameters, "older_than");
+	char *end = NULL;
+
+	if (!reply_begin_process(reply, parameters) ||
+	    !reply_begin_limit(reply, parameters, ALLOCS_STANDARD))
+		return false;
+	if (site) {
+		const char *text = json_string_value(site);
+
+		if (!text || strlen(text) != 16 || strspn(text, "0123456789abcdef") != 16)
+			return reply_invalid(reply, "site");
+		reply->site = strtoull(text, &end, 16);
+	}
+	if (older_than) {
+		double seconds = json_number_value(older_than);
+
+		if (!json_is_number(older_than) || !(seconds >= 0) || seconds > 1e9)
+			return reply_invalid(reply, "older_than");
+		reply->older_than_ns = (uint64_t)(seconds * 1e9);
+	}
+	if (reply->limit <= SORTED_MAX && choose(reply, reply_process(reply)) < 0) {
+		reply_error(reply, ERROR_OVERLOADED, "reason", "no memory");
+		return false;
+	}
+	return true;
+}
+
+static void write_alloc(struct json_writer *out, const struct alloc *alloc, uint64_t now)
+{
+	enum api api = (enum api)alloc->api;
+
+	jw_begin_object(out, NULL);
+	jw_hex(out, "ptr", alloc->ptr);
+	jw_u64(out, "size", alloc->size);
+	jw_string(out, "kind", kind_name(api_kind(api)));
+	jw_string(out, "api", api_symbol(api));
+	if (alloc->device == DEVICE_UNKNOWN)
+		jw_null(out, "device");
+	else
+		jw_i64(out, "device", alloc->device);
+	jw_u64(out, "tid", alloc->tid);
+	jw_double(out, "age_s", now > alloc->time_ns ? (double)(now - alloc->time_ns) / 1e9 : 0);
+	jw_id(out, "site", alloc->site->id);
+	jw_null(out, "handle");
+	jw_end_object(out);
+}
+
+static bool write_sorted(struct reply *reply, const struct process *p, struct json_writer *out)
+{
+	uint64_t now = reply_now_ns();
+	size_t items = 0;
+
+	while (reply->next_item < reply->n_items && !reply_message_full(reply, items)) {
+		const struct alloc *alloc =
+			table_find(&p->allocs, reply->items[reply->next_item++].id);
+
+		if (!alloc)
+			continue; /* freed since */
+		write_alloc(out, alloc, now);
+		items++;
+	}
+	return reply->next_item < reply->n_items;
+}
+
+static bool write_stream(struct reply *reply, const struct process *p, struct json_writer *out)
+{
+	uint64_t now = reply_now_ns();
+	const struct alloc *alloc;
+	size_t items = 0;
+
+	while (reply->limit > 0 && !reply_message_full(reply, items) &&
+	       (alloc = table_next(&p->allocs, &reply->cursor))) {
+		if (!is_wanted(reply, alloc, now))
+			continue;
+		write_alloc(out, alloc, now);
+		items++;
+		reply->limit -= reply->limit != UINT64_MAX;
+	}
+	return reply->limit > 0 && !reply->cursor.done && p->allocs.count > 0;
+}
+
+static bool write_members(struct reply *reply, struct json_writer *out)
+{
+	const struct process *p = reply_process(reply);
+	bool more = false;
+
+	if (reply->first) {
+		jw_i64(out, "pid", reply->pid);
+		if (p)
+			reply_partial(out, p);
+	}
+	jw_begin_array(out, "allocations");
+	if (p)
+		more = reply->items ? write_sorted(reply, p, out) : write_stream(reply, p, out);
+	jw_end_array(out);
+	return more;
+}
+
+const struct reply_method reply_allocs = {
+	.name = METHOD_ALLOCS, .begin = begin, .write = write_members};

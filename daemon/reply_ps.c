@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "protocol.h"
+#include "python_reader.h"
+#include "reply.h"
+
+/* Kinds that no probed function allocates are untracked: null, not 0. */
+static bool is_tracked(enum memory_kind kind)
+{
+	for (int api = 0; api < API_MAX; api++)
+		if (api_kind((enum api)api) == kind)
+			return true;
+	return false;
+}
+
+static void write_outstanding(struct json_writer *out, const char *key, const struct process *p)
+{
+	jw_begin_object(out, key);
+	for (int kind = 0; kind < KIND_MAX; kind++) {
+		const char *name = kind_name((enum memory_kind)kind);
+
+		if (!is_tracked((enum memory_kind)kind)) {
+			jw_null(out, name);
+			continue;
+		}
+		jw_begin_object(out, name);
+		jw_u64(out, "bytes", p->usage[kind].bytes);
+		jw_u64(out, "count", p->usage[kind].count);
+		jw_end_object(out);
+	}
+	jw_end_object(out);
+}
+
+static void write_process(struct json_writer *out, struct process *p, const struct probes *probes)
+{
+	struct process_image image = {0};
+
+	process_refresh(p);
+	if (p->image)
+		probes_image(probes, p->pid, &image);
+	jw_begin_object(out, NULL);
+	jw_i64(out, "pid", p->pid);
+	jw_string(out, "comm", p->comm);
+	jw_string(out, "title", p->title);
+	jw_string(out, "cmdline", p->cmdline);
+	jw_u64(out, "uid", p->uid);
+	jw_string(out, "cgroup", p->cgroup);
+	jw_string(out, "container", p->container);
+	jw_null(out, "pod");
+	jw_i64(out, "group", p->group);
+	jw_string(out, "python", p->python ? python_version(p->python) : NULL);
+	jw_double(out, "started_at", p->started_at);
+	jw_double(out, "attached_at", p->attached_at);
+	write_outstanding(out, "outstanding", p);
+	jw_null(out, "allocator");
+	jw_null(out, "host");
+	jw_null(out, "verdict");
+	jw_null(out, "growth_bytes_per_s");
+	jw_null(out, "oom_eta_s");
+	jw_u64(out, "frees_unknown", p->frees_unknown);
+	jw_u64(out, "lost_events", image.lost_events);
+	reply_partial(out, p);
+	jw_end_object(out);
+}
+
+static bool write_members(struct reply *reply, struct json_writer *out)
+{
+	const struct tracker *t = reply->subject->tracker;
+	const struct process_ref *ref;
+	size_t items = 0;
+
+	jw_begin_array(out, "processes");
+	while (!reply_message_full(reply, items) &&
+	       (ref = table_next(&t->processes, &reply->cursor))) {
+		write_process(out, ref->process, t->probes);
+		items++;
+	}
+	jw_end_array(out);
+	return !reply->cursor.done;
+}
+
+const struct reply_method reply_ps = {.name = METHOD_PS, .write = write_members};

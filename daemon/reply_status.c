@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+#include <unistd.h>
+
+#include "capability.h"
+#include "protocol.h"
+#include "reply.h"
+#include "version.h"
+
+static const char *const counter_names[COUNTER_MAX] = {
+#define X(name, text, loss) text,
+	SRTLEAK_COUNTERS(X)
+#undef X
+};
+
+static const bool counter_is_loss[COUNTER_MAX] = {
+#define X(name, text, loss) loss,
+	SRTLEAK_COUNTERS(X)
+#undef X
+};
+
+static void write_symbols(struct json_writer *out, const char *key, const struct library *l,
+			  enum probe_state state)
+{
+	jw_begin_array(out, key);
+	for (int api = 0; api < API_MAX; api++)
+		if (l->points[api].state == state && library_family_of((enum api)api) == l->family)
+			jw_string(out, NULL, api_symbol((enum api)api));
+	jw_end_array(out);
+}
+
+static void write_skipped(struct json_writer *out, const struct library *l)
+{
+	jw_begin_array(out, "skipped");
+	for (int api = 0; api < API_MAX; api++) {
+		const struct probe_point *point = &l->points[api];
+		char reason[128];
+
+		if (point->state == PROBE_ALIAS)
+			snprintf(reason, sizeof(reason), "same address as %s",
+				 api_symbol((enum api)point->alias_of));
+		else if (point->state == PROBE_FAILED)
+			snprintf(reason, sizeof(reason), "%s", strerror(-point->error));
+		else
+			continue;
+		jw_begin_object(out, NULL);
+		jw_string(out, "symbol", api_symbol((enum api)api));
+		jw_string(out, "reason", reason);
+		jw_end_object(out);
+	}
+	jw_end_array(out);
+}
+
+static void write_probes(struct json_writer *out, const struct discovery *d)
+{
+	jw_begin_array(out, "probes");
+	for (size_t i = 0; i < d->n_libraries; i++) {
+		const struct library *l = d->libraries[i];
+		const char *slash = strrchr(l->path, '/');
+
+		jw_begin_object(out, NULL);
+		jw_string(out, "binary", l->path);
+		jw_string(out, "library", slash ? slash + 1 : l->path);
+		jw_u64(out, "attached", library_attached(l));
+		write_symbols(out, "missing", l, PROBE_MISSING);
+		write_skipped(out, l);
+		write_symbols(out, "slow", l, PROBE_SLOW);
+		jw_end_object(out);
+	}
+	jw_end_array(out);
+}
+
+/* Losses under events.lost, the others in an object of their own. */
+static void write_events(struct json_writer *out, const struct subject *s,
+			 const uint64_t counters[COUNTER_MAX])
+{
+	jw_begin_object(out, "events");
+	jw_u64(out, "received", s->tracker->events);
+	jw_begin_object(out, "lost");
+	for (int i = 0; i < COUNTER_MAX; i++)
+		if (counter_is_loss[i])
+			jw_u64(out, counter_names[i], counters[i]);
+	jw_u64(out, "mapping_records", s->discovery->records_lost);
+	jw_end_object(out);
+	jw_u64(out, "recovered", s->tracker->recovered);
+	jw_end_object(out);
+	jw_begin_object(out, "calls");
+	for (int i = 0; i < COUNTER_MAX; i++)
+		if (!counter_is_loss[i])
+			jw_u64(out, counter_names[i], counters[i]);
+	jw_u64(out, "ended", s->tracker->ended);
+	jw_end_object(out);
+}
+
+static void write_limit(struct json_writer *out, const char *name, uint64_t limit, uint64_t used,
+			uint64_t refused)
+{
+	jw_begin_object(out, NULL);
+	jw_string(out, "name", name);
+	jw_u64(out, "limit", limit);
+	jw_u64(out, "used", used);
+	jw_u64(out, "refused", refused);
+	jw_end_object(out);
+}
+
+static void write_tables(struct json_writer *out, const struct subject *s,
+			 const uint64_t counters[COUNTER_MAX])
+{
+	const struct tracker *t = s->tracker;
+	uint64_t sites = 0, memory = table_memory(&t->processes) + table_memory(&t->images);
+
+	table_foreach (&t->processes, struct process_ref, ref) {
+		sites += ref->process->sites.count;
+		memory += table_memory(&ref->process->allocs) + table_memory(&ref->process->sites) +
+			  table_memory(&ref->process->stacks);
+	}
+	jw_begin_object(out, "tables");
+	jw_u64(out, "processes", t->processes.count);
+	jw_u64(out, "allocations", t->allocations);
+	jw_u64(out, "sites", sites);
+	jw_u64(out, "memory_bytes", memory);
+	jw_u64(out, "kernel_bytes", probes_map_memory(t->probes));
+	jw_end_object(out);
+	jw_begin_array(out, "limits");
+	write_limit(out, "processes", PROCESSES_MAX, t->processes.count,
+		    t->refused + counters[COUNTER_DROPPED_PROCESSES]);
+	write_limit(out, "allocations", LIVE_MAX, t->allocations,
+		    counters[COUNTER_DROPPED_LIVE_FULL] + counters[COUNTER_DROPPED_LIMIT]);
+	write_limit(out, "libraries", LIBRARIES_MAX, s->discovery->n_libraries,
+		    s->discovery->refused);
+	jw_end_array(out);
+}
+
+static void write_late(struct json_writer *out, const struct discovery *d)
+{
+	double median, max;
+
+	jw_begin_object(out, "late_attach");
+	jw_u64(out, "count", d->late);
+	if (discovery_latency(d, &median, &max)) {
+		jw_double(out, "median_ms", median);
+		jw_double(out, "max_ms", max);
+	} else {
+		jw_null(out, "median_ms");
+		jw_null(out, "max_ms");
+	}
+	jw_end_object(out);
+}
+
+static void write_cost(struct json_writer *out, const struct probes *probes)
+{
+	struct probes_cost costs[16];
+	size_t n = probes_cost(probes, costs, ARRAY_SIZE(costs));
+
+	jw_begin_object(out, "cost");
+	for (size_t i = 0; i < n; i++) {
+		jw_begin_object(out, costs[i].program);
+		jw_u64(out, "runs", costs[i].runs);
+		jw_double(out, "seconds", costs[i].seconds);
+		jw_end_object(out);
+	}
+	jw_end_object(out);
+}
+
+static bool write_members(struct reply *reply, struct json_writer *out)
+{
+	const struct subject *s = reply->subject;
+	uint64_t counters[COUNTER_MAX] = {0};
+	const char *names[CAPABILITIES_MAX];
+	size_t n_names = capability_names(names);
+
+	probes_counters(s->tracker->probes, counters);
+	jw_string(out, "version", SRTLEAK_VERSION);
+	jw_i64(out, "pid", getpid());
+	jw_double(out, "uptime_s", (double)reply_now_ns() / 1e9 - s->started_at);
+	jw_string(out, "kernel", s->kernel);
+	jw_string(out, "attach_mode", s->discovery->multi ? "multi" : "perf");
+	jw_begin_object(out, "access");
+	jw_begin_array(out, "capabilities");
+	for (size_t i = 0; i < n_names; i++)
+		jw_string(out, NULL, names[i]);
+	jw_end_array(out);
+	jw_end_object(out);
+	write_probes(out, s->discovery);
+	write_events(out, s, counters);
+	write_tables(out, s, counters);
+	write_late(out, s->discovery);
+	write_cost(out, s->tracker->probes);
+	return false;
+}
+
+const struct reply_method reply_status = {.name = METHOD_STATUS, .write = write_members};

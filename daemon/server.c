@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "protocol.h"
+#include "server.h"
+
+#define CLIENTS_MAX 64
+#define SILENCE_USEC 30000000ULL /* without progress a client is dropped */
+#define SWEEP_USEC 5000000ULL
+#define MESSAGES_PER_TURN 8 /* then others have theirs */
+#define GROUPS_MAX 1024
+#define GROUP_NAME "srtleak"
+
+struct client {
+	LIST_ENTRY(client) link;
+	struct server *server;
+	int fd;
+	sd_event_source *source;
+	uint64_t progress_at; /* CLOCK_MONOTONIC, microseconds */
+	struct buffer in, out;
+	struct reply *reply;
+};
+
+struct server {
+	char *path;
+	int lock_fd;
+	int fd;
+	gid_t group; /* -1: there is no such group */
+	sd_event *loop;
+	sd_event_source *source, *sweep;
+	const struct subject *subject;
+	LIST_HEAD(, client) clients;
+	size_t n_clients;
+};
+
+static void drop(struct client *c)
+{
+	LIST_REMOVE(c, link);
+	c->server->n_clients--;
+	sd_event_source_disable_unref(c->source);
+	close(c->fd);
+	buffer_free(&c->in);
+	buffer_free(&c->out);
+	reply_free(c->reply);
+	free(c);
+}
+
+static bool has_group(int fd, gid_t wanted)
+{
+	gid_t groups[GROUPS_MAX];
+	socklen_t size = sizeof(groups);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) < 0)
+		return false;
+	for (size_t i = 0; i < size / sizeof(*groups); i++)
+		if (groups[i] == wanted)
+			return true;
+	return false;
+}
+
+/* The socket's mode keeps strangers out; this holds where somebody has changed it. */
+static bool may_connect(const struct server *s, int fd)
+{
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+		return false;
+	if (peer.uid == 0 || peer.uid == geteuid())
+		return true;
+	return s->group != (gid_t)-1 && (peer.gid == s->group || has_group(fd, s->group));
+}
+
+/* Sends what is there; false where the client is gone. */
+static bool send_out(struct client *c)
+{
+	while (c->out.size > 0) {
+		ssize_t n = send(c->fd, c->out.data, c->out.size, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0 && errno == EAGAIN)
+			return true;
+		if (n < 0)
+			return false;
+		buffer_consume(&c->out, (size_t)n);
+		sd_event_now(c->server->loop, CLOCK_MONOTONIC, &c->progress_at);
+	}
+	return true;
+}
+
+/* Begins the next reply if a whole request has come; false: the client sends nonsense. */
+static bool take_request(struct client *c)
+{
+	const char *end = c->in.size > 0 ? memchr(c->in.data, 0, c->in.size) : NULL;
+	size_t size;
+
+	if (!end)
+		return c->in.size < PROTOCOL_REQUEST_MAX;
+	size = (size_t)(end - c->in.data);
+	c->reply = reply_begin(c->server->subject, c->in.data, size, &c->out);
+	buffer_consume(&c->in, size + 1);
+	return true;
+}
+
+/* One turn of replying; false where the client is to be dropped. */
+static bool serve(struct client *c)
+{
+	uint32_t events = EPOLLIN;
+
+	for (int i = 0; i < MESSAGES_PER_TURN; i++) {
+		if (!send_out(c))
+			return false;
+		if (c->out.size > 0)
+			break;
+		if (!c->reply && !take_request(c))
+			return false;
+		if (c->reply && !reply_next(c->reply, &c->out))
+			c->reply = reply_free(c->reply);
+		if (buffer_failed(&c->out) || buffer_failed(&c->in))
+			return false;
+		if (!c->reply && c->out.size == 0)
+			break;
+	}
+	if (!send_out(c))
+		return false;
+	if (c->out.size > 0 || c->reply)
+		events = EPOLLOUT; /* reads its next request when it has taken this reply */
+	return sd_event_source_set_io_events(c->source, events) >= 0;
+}
+
+static bool receive(struct client *c)
+{
+	char chunk[16384];
+	ssize_t n = recv(c->fd, chunk, sizeof(chunk), MSG_DONTWAIT);
+
+	if (n < 0)
+		return errno == EAGAIN;
+	if (n == 0)
+		return false;
+	buffer_append(&c->in, chunk, (size_t)n);
+	sd_event_now(c->server->loop, CLOCK_MONOTONIC, &c->progress_at);
+	return true;
+}
+
+static int on_client(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct client *c = userdata;
+
+	(void)source;
+	(void)fd;
+	if ((revents & EPOLLIN && !receive(c)) || revents & (EPOLLHUP | EPOLLERR) || !serve(c))
+		drop(c);
+	return 0;
+}
+
+static void refuse(int fd, const char *error, const char *reason)
+{
+	struct buffer out = {0};
+	struct json_writer j = {.out = &out};
+
+	jw_begin_object(&j, NULL);
+	jw_string(&j, "error", error);
+	jw_begin_object(&j, "parameters");
+	jw_string(&j, "reason", reason);
+	jw_end_object(&j);
+	jw_end_object(&j);
+	buffer_append(&out, "", 1);
+	if (!buffer_failed(&out))
+		(void)send(fd, out.data, out.size, MSG_NOSIGNAL | MSG_DONTWAIT);
+	buffer_free(&out);
+}
+
+static int add_client(struct server *s, int fd)
+{
+	struct client *c = calloc(1, sizeof(*c));
+	int r;
+
+	if (!c)
+		return -ENOMEM;
+	c->server = s;
+	c->fd = fd;
+	sd_event_now(s->loop, CLOCK_MONOTONIC, &c->progress_at);
+	r = sd_event_add_io(s->loop, &c->source, fd, EPOLLIN, on_client, c);
+	if (r < 0) {
+		free(c);
+		return r;
+	}
+	LIST_INSERT_HEAD(&s->clients, c, link);
+	s->n_clients++;
+	return 0;
+}
+
+static int on_connect(sd_event_source *source, int listen_fd, uint32_t revents, void *userdata)
+{
+	struct server *s = userdata;
+	_cleanup_close_ int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	(void)source;
+	(void)revents;
+	if (fd < 0)
+		return 0;
+	if (!may_connect(s, fd))
+		refuse(fd, ERROR_PERMISSION_DENIED, "neither root nor in group " GROUP_NAME);
+	else if (s->n_clients == CLIENTS_MAX)
+		refuse(fd, ERROR_OVERLOADED, "too many connections");
+	else if (add_client(s, fd) == 0)
+		(void)TAKE_FD(fd);
+	return 0;
+}
+
+static int on_sweep(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct server *s = userdata;
+	struct client *c, *next;
+
+	for (c = LIST_FIRST(&s->clients); c; c = next) {
+		next = LIST_NEXT(c, link);
+		if (usec > c->progress_at && usec - c->progress_at > SILENCE_USEC)
+			drop(c);
+	}
+	sd_event_source_set_time(source, usec + SWEEP_USEC);
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+/* Makes the directory of the default path on hosts without tmpfiles.d. */
+static void make_parent(const char *path)
+{
+	_cleanup_free_ char *parent = strdup(path);
+	char *slash = parent ? strrchr(parent, '/') : NULL;
+
+	if (!slash || slash == parent)
+		return;
+	*slash = '\0';
+	(void)mkdir(parent, 0755);
+}
+
+static int claim_lock(const char *path)
+{
+	_cleanup_free_ char *lock = NULL;
+	_cleanup_close_ int fd = -1;
+
+	if (asprintf(&lock, "%s.lock", path) < 0)
+		return -ENOMEM;
+	fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
+	return TAKE_FD(fd);
+}
+
+int server_claim(const char *path, struct server **ret)
+{
+	const struct group *group = getgrnam(GROUP_NAME);
+	struct server *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	s->fd = -1;
+	s->group = group ? group->gr_gid : (gid_t)-1;
+	LIST_INIT(&s->clients);
+	make_parent(path);
+	s->lock_fd = claim_lock(path);
+	if (s->lock_fd < 0) {
+		int r = s->lock_fd;
+
+		free(s);
+		return r;
+	}
+	s->path = strdup(path);
+	if (!s->path) {
+		server_free(s);
+		return -ENOMEM;
+	}
+	*ret = s;
+	return 0;
+}
+
+static int open_socket(struct server *s)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	mode_t mask;
+	int r;
+
+	if (strlen(s->path) >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(address.sun_path, s->path);
+	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (s->fd < 0)
+		return -errno;
+	(void)unlink(s->path); /* a dead daemon's: we hold the lock */
+	mask = umask(0177);    /* never open wider than at the end */
+	r = bind(s->fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+	umask(mask);
+	if (r < 0)
+		return r;
+	if (s->group != (gid_t)-1 && chown(s->path, (uid_t)-1, s->group) == 0)
+		(void)chmod(s->path, 0660);
+	return listen(s->fd, SOMAXCONN) < 0 ? -errno : 0;
+}
+
+int server_start(struct server *s, sd_event *loop, const struct subject *subject)
+{
+	uint64_t now;
+	int r = open_socket(s);
+
+	if (r < 0)
+		return r;
+	s->loop = loop;
+	s->subject = subject;
+	r = sd_event_add_io(loop, &s->source, s->fd, EPOLLIN, on_connect, s);
+	if (r < 0)
+		return r;
+	sd_event_now(loop, CLOCK_MONOTONIC, &now);
+	return sd_event_add_time(loop, &s->sweep, CLOCK_MONOTONIC, now + SWEEP_USEC, 0, on_sweep,
+				 s);
+}
+
+struct server *server_free(struct server *s)
+{
+	struct client *c;
+
+	if (!s)
+		return NULL;
+	while ((c = LIST_FIRST(&s->clients)))
+		drop(c);
+	sd_event_source_disable_unref(s->source);
+	sd_event_source_disable_unref(s->sweep);
+	if (s->fd >= 0) {
+		close(s->fd);
+		unlink(s->path);
+	}
+	/* The lock file stays: removing it would let two successors hold two locks. */
+	close(s->lock_fd);
+	free(s->path);
+	free(s);
+	return NULL;
+}

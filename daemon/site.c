@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "macro.h"
+#include "site.h"
+
+/* FNV-1a, 64 bits: <http://www.isthe.com/chongo/tech/comp/fnv/>. The terminating NUL is hashed too,
+ * so that neighbours cannot trade characters.
+ */
+static uint64_t hash_bytes(uint64_t hash, const void *data, size_t n)
+{
+	const unsigned char *byte = data;
+
+	for (size_t i = 0; i < n; i++)
+		hash = (hash ^ byte[i]) * 0x100000001b3ULL;
+	return hash;
+}
+
+static uint64_t hash_string(uint64_t hash, const char *s)
+{
+	return hash_bytes(hash, s ? s : "", s ? strlen(s) + 1 : 1);
+}
+
+static uint64_t hash_number(uint64_t hash, uint64_t number)
+{
+	unsigned char bytes[8];
+
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (unsigned char)(number >> 8 * i);
+	return hash_bytes(hash, bytes, sizeof(bytes));
+}
+
+uint64_t site_identify(enum memory_kind kind, const struct site_stack *stack)
+{
+	static const char *const kinds[] = {
+#define X(name, json, ...) json,
+		SRTLEAK_KINDS(X)
+#undef X
+	};
+	uint64_t hash = hash_string(0xcbf29ce484222325ULL, kinds[kind]);
+
+	for (size_t i = 0; i < stack->n_python; i++) {
+		hash = hash_string(hash, stack->python[i].function);
+		hash = hash_string(hash, stack->python[i].file);
+		hash = hash_number(hash, (uint64_t)stack->python[i].line);
+	}
+	hash = hash_string(hash, "native");
+	for (size_t i = 0; i < stack->n_native; i++) {
+		hash = hash_string(hash, stack->native[i].module);
+		hash = hash_string(hash, stack->native[i].symbol);
+		if (!stack->native[i].symbol && stack->native[i].module)
+			hash = hash_number(hash, stack->native[i].offset);
+	}
+	return hash ? hash : 1;
+}
+
+static size_t stack_strings(const struct site_stack *stack)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < stack->n_python; i++) {
+		n += strlen(stack->python[i].function) + 1;
+		n += stack->python[i].file ? strlen(stack->python[i].file) + 1 : 0;
+	}
+	for (size_t i = 0; i < stack->n_native; i++) {
+		n += stack->native[i].module ? strlen(stack->native[i].module) + 1 : 0;
+		n += stack->native[i].symbol ? strlen(stack->native[i].symbol) + 1 : 0;
+	}
+	return n;
+}
+
+static const char *keep(char **at, const char *s)
+{
+	char *kept = *at;
+
+	if (!s)
+		return NULL;
+	*at = stpcpy(kept, s) + 1;
+	return kept;
+}
+
+/* Site, frames and strings are one block. */
+struct site *site_new(uint64_t id, enum memory_kind kind, enum api api,
+		      const struct site_stack *stack)
+{
+	size_t python = stack->n_python * sizeof(*stack->python);
+	size_t native = stack->n_native * sizeof(*stack->native);
+	struct site *site = calloc(1, sizeof(*site) + python + native + stack_strings(stack));
+	char *strings;
+
+	if (!site)
+		return NULL;
+	site->id = id;
+	site->kind = kind;
+	site->api = api;
+	site->truncated = stack->truncated;
+	site->n_python = stack->n_python;
+	site->n_native = stack->n_native;
+	site->python = (struct site_python_frame *)(site + 1);
+	site->native = (struct site_native_frame *)((char *)site->python + python);
+	strings = (char *)site->native + native;
+	for (size_t i = 0; i < stack->n_python; i++) {
+		site->python[i].function = keep(&strings, stack->python[i].function);
+		site->python[i].file = keep(&strings, stack->python[i].file);
+		site->python[i].line = stack->python[i].line;
+	}
+	for (size_t i = 0; i < stack->n_native; i++) {
+		site->native[i].module = keep(&strings, stack->native[i].module);
+		site->native[i].symbol = keep(&strings, stack->native[i].symbol);
+		site->native[i].offset = stack->native[i].offset;
+	}
+	return site;
+}
+
+struct site *site_free(struct site *site)
+{
+	free(site);
+	return NULL;
+}

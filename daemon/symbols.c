@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <libiberty/demangle.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "elf_file.h"
+#include "macro.h"
+#include "procfs.h"
+#include "symbols.h"
+
+#define MODULES_MAX 16384
+#define NAMES_MAX 4096        /* cached names of one process */
+#define SYMBOL_LENGTH_MAX 512 /* mangled C++ names can be megabytes */
+#define REREAD_SECONDS 0.1
+
+struct module {
+	struct procfs_mapping mapping; /* its path is ours */
+};
+
+struct name {
+	uint64_t address;
+	char *symbol;
+	uint64_t offset;
+	const struct module *module;
+};
+
+struct modules {
+	pid_t pid;
+	struct module *modules; /* by address */
+	size_t n_modules;
+	struct name *names; /* direct-mapped by address */
+	double read_at;
+};
+
+static double monotonic(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+struct modules *modules_new(pid_t pid)
+{
+	struct modules *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	m->names = calloc(NAMES_MAX, sizeof(*m->names));
+	m->pid = pid;
+	m->read_at = -REREAD_SECONDS;
+	return m->names ? m : modules_free(m);
+}
+
+static void forget(struct modules *m)
+{
+	for (size_t i = 0; i < NAMES_MAX; i++) {
+		free(m->names[i].symbol);
+		m->names[i] = (struct name){0};
+	}
+	for (size_t i = 0; i < m->n_modules; i++)
+		free((char *)m->modules[i].mapping.path);
+	free(m->modules);
+	m->modules = NULL;
+	m->n_modules = 0;
+}
+
+struct modules *modules_free(struct modules *m)
+{
+	if (!m)
+		return NULL;
+	if (m->names)
+		forget(m);
+	free(m->names);
+	free(m);
+	return NULL;
+}
+
+static int on_mapping(const struct procfs_mapping *mapping, void *userdata)
+{
+	struct modules *m = userdata;
+	struct module *grown;
+
+	if (!mapping->executable || m->n_modules == MODULES_MAX)
+		return 0;
+	if ((m->n_modules & (m->n_modules - 1)) == 0) { /* full at each power of two */
+		grown = reallocarray(m->modules, m->n_modules ? 2 * m->n_modules : 1,
+				     sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		m->modules = grown;
+	}
+	m->modules[m->n_modules].mapping = *mapping;
+	m->modules[m->n_modules].mapping.path = strdup(mapping->path ? mapping->path : "");
+	if (!m->modules[m->n_modules].mapping.path)
+		return -ENOMEM;
+	m->n_modules++;
+	return 0;
+}
+
+static const struct module *find_module(const struct modules *m, uint64_t address)
+{
+	size_t low = 0, high = m->n_modules;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (address < m->modules[middle].mapping.start)
+			high = middle;
+		else if (address >= m->modules[middle].mapping.end)
+			low = middle + 1;
+		else
+			return &m->modules[middle];
+	}
+	return NULL;
+}
+
+static const struct module *locate(struct modules *m, uint64_t address)
+{
+	const struct module *module = find_module(m, address);
+
+	if (module || monotonic() - m->read_at < REREAD_SECONDS)
+		return module;
+	forget(m);
+	procfs_mappings(m->pid, on_mapping, m);
+	m->read_at = monotonic();
+	return find_module(m, address);
+}
+
+struct nearest {
+	uint64_t address; /* looked for, as linked */
+	uint64_t found;
+	char name[SYMBOL_LENGTH_MAX];
+};
+
+static int on_symbol(const struct elf_symbol *symbol, void *userdata)
+{
+	struct nearest *n = userdata;
+
+	if (symbol->address > n->address || symbol->address <= n->found ||
+	    n->address - symbol->address >= MAX(symbol->size, 1) ||
+	    strlen(symbol->name) >= sizeof(n->name))
+		return 0;
+	n->found = symbol->address;
+	strcpy(n->name, symbol->name);
+	return 0;
+}
+
+static char *demangled(const char *symbol)
+{
+	char *name = cplus_demangle(symbol, DMGL_PARAMS | DMGL_ANSI);
+
+	return name ? name : strdup(symbol);
+}
+
+/* Fills in symbol and offset of a name whose module is known. */
+static void look_up(struct modules *m, struct name *name)
+{
+	const struct procfs_mapping *map = &name->module->mapping;
+	uint64_t offset = name->address - 1 - map->start + map->offset;
+	_cleanup_(elf_file_freep) struct elf_file *elf = NULL;
+	struct nearest n = {0};
+	_cleanup_close_ int fd = -1;
+
+	name->offset = offset + 1;
+	if (map->path[0] != '/')
+		return;
+	fd = procfs_open_mapping(m->pid, map);
+	if (fd < 0 || elf_file_open(fd, &elf) < 0 || elf_file_address(elf, offset, &n.address) < 0)
+		return;
+	if (elf_file_functions(elf, on_symbol, &n) < 0 || !n.found)
+		return;
+	name->symbol = demangled(n.name);
+	name->offset = n.address + 1 - n.found;
+}
+
+int modules_name(struct modules *m, uint64_t address, struct native_name *ret)
+{
+	const struct module *module = locate(m, address);
+	struct name *name = &m->names[(address >> 2) % NAMES_MAX];
+	const char *slash;
+
+	if (!module)
+		return -ENOENT;
+	if (name->address != address) {
+		free(name->symbol);
+		*name = (struct name){.address = address, .module = module};
+		look_up(m, name);
+	}
+	slash = strrchr(module->mapping.path, '/');
+	ret->module = slash ? slash + 1 : NULL;
+	ret->symbol = name->symbol;
+	ret->offset = name->offset;
+	return 0;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Hash table of fixed-size entries held by value, keyed by a non-zero 64-bit number.
+ *
+ * Entries stand in the order of their hash (linear probing, smaller hash first), so a walk can be
+ * put aside and taken up later by the last hash alone: whatever stays in the table throughout is
+ * seen exactly once, however much is added and removed meanwhile.
+ *
+ * Adding and removing move entries: pointers to entries are good until the next of either.
+ */
+#ifndef SRTLEAK_TABLE_H
+#define SRTLEAK_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct table {
+	unsigned char *slots; /* NULL while empty */
+	size_t entry_size;    /* bytes; the first 8 of an entry are its key */
+	size_t count;
+	size_t slot_count;
+	unsigned int bits;
+};
+
+struct table_cursor {
+	uint64_t from; /* smallest hash not yet seen */
+	bool done;
+};
+
+void table_init(struct table *t, size_t entry_size);
+void table_clear(struct table *t); /* frees the memory; the table can be used again */
+
+/* NULL where there is none. */
+void *table_find(const struct table *t, uint64_t key);
+
+/* Adds a zeroed entry. Returns 1 where it was added, 0 where the key is there already (ret_entry is
+ * that one), -ENOMEM.
+ */
+int table_add(struct table *t, uint64_t key, void **ret_entry);
+
+bool table_remove(struct table *t, uint64_t key);
+
+/* The next entry of a walk that began with a zeroed cursor; NULL at the end. */
+void *table_next(const struct table *t, struct table_cursor *cursor);
+
+size_t table_memory(const struct table *t); /* bytes */
+
+#define table_foreach(t, type, entry)                                                   \
+	for (struct table_cursor cursor_##entry = {0}, *once_##entry = &cursor_##entry; \
+	     once_##entry; once_##entry = NULL)                                         \
+		for (type * entry; (entry = table_next(t, &cursor_##entry));)
+
+#endif

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "macro.h"
+#include "procfs.h"
+#include "tracker.h"
+
+#define REPAIR_INTERVAL_USEC 1000000
+
+void tracker_init(struct tracker *t, sd_event *loop, const pid_t *only, size_t n_only)
+{
+	*t = (struct tracker){.loop = loop, .only = only, .n_only = n_only};
+	table_init(&t->processes, sizeof(struct process_ref));
+	table_init(&t->images, sizeof(struct process_ref));
+}
+
+void tracker_done(struct tracker *t)
+{
+	table_foreach (&t->processes, struct process_ref, ref)
+		process_free(ref->process);
+	table_clear(&t->processes);
+	table_clear(&t->images);
+}
+
+struct process *tracker_find(const struct tracker *t, pid_t pid)
+{
+	struct process_ref *ref = table_find(&t->processes, (uint64_t)pid);
+
+	return ref ? ref->process : NULL;
+}
+
+static struct process *find_image(const struct tracker *t, uint32_t image)
+{
+	struct process_ref *ref = table_find(&t->images, image);
+
+	return ref ? ref->process : NULL;
+}
+
+/* What a process held is gone: from the tables, and from the kernel's maps. */
+static void release(struct tracker *t, struct process *p)
+{
+	table_foreach (&p->allocs, struct alloc, alloc) {
+		struct live_key key = {
+			.addr = alloc->ptr,
+			.image = p->image,
+			.space = kind_space(api_kind(alloc->api)),
+		};
+
+		if (probes_forget(t->probes, &key) == 0)
+			t->ended++;
+	}
+	table_foreach (&p->stacks, struct site_ref, ref)
+		probes_forget_stack(t->probes, p->image, ref->stack);
+	t->allocations -= p->allocs.count;
+	table_remove(&t->images, p->image);
+	process_empty(p);
+	p->image = 0;
+}
+
+static void remove_process(struct tracker *t, struct process *p)
+{
+	release(t, p);
+	table_remove(&t->processes, (uint64_t)p->pid);
+	process_free(p);
+}
+
+static int on_ended(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct tracker *t = userdata;
+	uint64_t start_ticks = 0;
+	struct process *p;
+	pid_t pid = 0;
+
+	(void)fd;
+	(void)revents;
+	table_foreach (&t->processes, struct process_ref, ref)
+		if (ref->process->ended == source) {
+			pid = ref->process->pid;
+			start_ticks = ref->process->start_ticks;
+		}
+	/* Its last events are in the ring; they may remove it, and its pid may be another's. */
+	probes_consume(t->probes);
+	p = tracker_find(t, pid);
+	if (p && p->start_ticks == start_ticks)
+		remove_process(t, p);
+	return 0;
+}
+
+static bool is_wanted(const struct tracker *t, pid_t pid)
+{
+	for (size_t i = 0; i < t->n_only; i++)
+		if (t->only[i] == pid)
+			return true;
+	return t->n_only == 0;
+}
+
+static struct process *add_process(struct tracker *t, pid_t pid)
+{
+	struct process_ref *ref;
+	struct process *p;
+
+	if (!is_wanted(t, pid))
+		return NULL;
+	if (t->processes.count >= PROCESSES_MAX) {
+		t->refused++;
+		return NULL;
+	}
+	p = process_new(pid);
+	if (!p || table_add(&t->processes, (uint64_t)pid, (void **)&ref) < 0)
+		return process_free(p);
+	ref->process = p;
+	if (p->pidfd >= 0 &&
+	    sd_event_add_io(t->loop, &p->ended, p->pidfd, EPOLLIN, on_ended, t) < 0)
+		log_warning("process %d: its end cannot be watched", pid);
+	process_find_python(p, t->probes);
+	return p;
+}
+
+/* The entry of a pid, made anew where another process has it now. */
+static struct process *current_process(struct tracker *t, pid_t pid)
+{
+	struct process *p = tracker_find(t, pid);
+	uint64_t ticks;
+
+	if (p && procfs_start_ticks(pid, &ticks) == 0 && ticks != p->start_ticks) {
+		remove_process(t, p);
+		p = NULL;
+	}
+	return p ? p : add_process(t, pid);
+}
+
+struct process *tracker_discover(struct tracker *t, pid_t pid, bool late)
+{
+	struct process *p = current_process(t, pid);
+
+	if (!p)
+		return NULL;
+	if (p->pidfd < 0) { /* ended while we looked */
+		remove_process(t, p);
+		return NULL;
+	}
+	if (late)
+		p->partial |= 1U << PARTIAL_LATE_ATTACH;
+	/* It may have been found before its interpreter was ready. */
+	process_find_python(p, t->probes);
+	return p;
+}
+
+void tracker_executed(struct tracker *t, pid_t pid)
+{
+	struct process *p = tracker_find(t, pid);
+
+	/* An image that has called is ended by its own event, in order with its calls. */
+	if (p && !p->image)
+		remove_process(t, p);
+}
+
+/* The process that an event belongs to; NULL for events of an image that is over. */
+static struct process *process_of(struct tracker *t, uint32_t image, pid_t pid)
+{
+	struct process *p = find_image(t, image);
+	struct process_ref *ref;
+
+	if (p)
+		return p;
+	p = current_process(t, pid);
+	if (!p || p->image > image)
+		return NULL;
+	if (p->image)
+		release(t, p);
+	if (table_add(&t->images, image, (void **)&ref) < 0)
+		return NULL;
+	ref->process = p;
+	p->image = image;
+	return p;
+}
+
+void tracker_event(const struct event *event, void *userdata)
+{
+	struct tracker *t = userdata;
+	bool over = event->type == EVENT_EXEC || event->type == EVENT_EXIT;
+	struct process *p;
+
+	t->events++;
+	if (event->api >= API_MAX)
+		return;
+	p = over ? find_image(t, event->image) : process_of(t, event->image, (pid_t)event->tgid);
+	if (!p)
+		return;
+	switch (event->type) {
+	case EVENT_ALLOC:
+		if (process_allocated(p, t->probes, event) > 0)
+			t->allocations++;
+		break;
+	case EVENT_FREE:
+		if (process_freed(p, event->id))
+			t->allocations--;
+		break;
+	case EVENT_FREE_UNKNOWN:
+		p->frees_unknown++;
+		break;
+	case EVENT_FAIL:
+		p->failures[event->api]++;
+		break;
+	case EVENT_EXEC:
+	case EVENT_EXIT:
+		remove_process(t, p);
+		break;
+	default: /* EVENT_START: known by now */
+		break;
+	}
+}
+
+static int repair_image(pid_t pid, const struct process_image *image, void *userdata)
+{
+	(void)process_of(userdata, image->image, pid);
+	return 0;
+}
+
+static int repair_live(const struct live_key *key, const struct live_value *value, void *userdata)
+{
+	struct tracker *t = userdata;
+	struct process *p = find_image(t, key->image);
+	struct event event = {
+		.id = value->id,
+		.addr = key->addr,
+		.size = value->size,
+		.time_ns = value->time_ns,
+		.stack = value->stack,
+		.image = key->image,
+		.tid = value->tid,
+		.api = value->api,
+		.device = value->device,
+	};
+	struct alloc *alloc;
+
+	if (value->api >= API_MAX)
+		return 0;
+	if (!p) { /* the end of its process was lost */
+		if (t->n_only == 0 && probes_forget(t->probes, key) == 0)
+			t->ended++;
+		return 0;
+	}
+	if (process_allocated(p, t->probes, &event) > 0) {
+		t->recovered++;
+		t->allocations++;
+	}
+	alloc = table_find(&p->allocs, value->id);
+	if (alloc)
+		alloc->sweep = t->sweep;
+	return 0;
+}
+
+/* Removes what the live map no longer has. */
+static void repair_freed(struct tracker *t, struct process *p)
+{
+	struct table_cursor cursor = {0};
+	struct alloc *alloc;
+
+	while ((alloc = table_next(&p->allocs, &cursor)))
+		if (alloc->sweep != t->sweep && process_freed(p, alloc->id)) {
+			t->recovered++;
+			t->allocations--;
+		}
+}
+
+/* The live map is the truth, the ring was only the news. What happens while the map is read is in
+ * the ring, behind what was fetched before, and is applied afterwards by id.
+ */
+static void repair(struct tracker *t)
+{
+	int r;
+
+	t->sweep = t->sweep == 1 ? 2 : 1;
+	r = probes_each_image(t->probes, repair_image, t);
+	if (r == 0)
+		r = probes_each_live(t->probes, repair_live, t);
+	if (r < 0) {
+		log_error("tables could not be repaired from the live map: %s", strerror(-r));
+		return;
+	}
+	table_foreach (&t->processes, struct process_ref, ref)
+		repair_freed(t, ref->process);
+}
+
+static void note_losses(struct process *p, const struct probes *probes)
+{
+	struct process_image image;
+
+	if (!p->image || probes_image(probes, p->pid, &image) < 0 || image.image != p->image)
+		return;
+	if (image.over_limit > 0)
+		p->partial |= 1U << PARTIAL_LIMIT;
+	if (image.lost_returns > 0)
+		p->partial |= 1U << PARTIAL_LOST;
+}
+
+void tracker_tick(struct tracker *t)
+{
+	uint64_t counters[COUNTER_MAX], now;
+
+	probes_consume(t->probes);
+	if (sd_event_now(t->loop, CLOCK_MONOTONIC, &now) < 0 ||
+	    now - t->repaired_at < REPAIR_INTERVAL_USEC || probes_counters(t->probes, counters) < 0)
+		return;
+	t->repaired_at = now;
+	if (counters[COUNTER_LOST_RING] != t->lost_before) {
+		t->lost_before = counters[COUNTER_LOST_RING];
+		repair(t);
+	}
+	table_foreach (&t->processes, struct process_ref, ref)
+		note_losses(ref->process, t->probes);
+}

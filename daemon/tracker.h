@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The tables: from events to processes and what they hold. */
+#ifndef SRTLEAK_TRACKER_H
+#define SRTLEAK_TRACKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <systemd/sd-event.h>
+
+#include "probes.h"
+#include "process.h"
+#include "table.h"
+
+struct process_ref { /* entry of tracker.processes */
+	uint64_t pid;
+	struct process *process;
+};
+
+struct tracker {
+	sd_event *loop;
+	struct probes *probes;
+	const pid_t *only; /* --pid; n_only 0: every process */
+	size_t n_only;
+	struct table processes; /* struct process_ref */
+	struct table images;    /* struct process_ref, by image and not by pid */
+	uint64_t events;        /* received */
+	uint64_t recovered;     /* allocations and frees whose event was lost */
+	uint64_t ended;         /* entries taken out because their process had ended */
+	uint64_t allocations;   /* outstanding, all processes */
+	uint64_t refused;       /* processes beyond PROCESSES_MAX */
+	uint64_t lost_before;   /* events lost when the tables were repaired last */
+	uint64_t repaired_at;   /* CLOCK_MONOTONIC, microseconds */
+	uint8_t sweep;
+};
+
+/* `only` stays the caller's. */
+void tracker_init(struct tracker *t, sd_event *loop, const pid_t *only, size_t n_only);
+void tracker_done(struct tracker *t);
+
+/* What the probes call for each event; userdata is the tracker. */
+void tracker_event(const struct event *event, void *userdata);
+
+/* A process is there that maps a CUDA library; late: the library was mapped before its probes were
+ * armed. Returns it, or NULL where it is not to be tracked or has ended.
+ */
+struct process *tracker_discover(struct tracker *t, pid_t pid, bool late);
+
+struct process *tracker_find(const struct tracker *t, pid_t pid);
+
+/* The process runs another program now. */
+void tracker_executed(struct tracker *t, pid_t pid);
+
+/* Fetches what lies in the ring; repairs the tables from the live map where events were lost.
+ * Called every TRACKER_TICK_USEC and on wake-ups.
+ */
+void tracker_tick(struct tracker *t);
+#define TRACKER_TICK_USEC 100000
+
+#endif

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every bound that both the probes and the daemon keep to. What a bound turns away is counted
+ * (event.h, enum counter) and shown by `srtleakctl status`.
+ */
+#ifndef SRTLEAK_BOUNDS_H
+#define SRTLEAK_BOUNDS_H
+
+#define LIVE_MAX (1U << 20)              /* outstanding allocations on the host */
+#define LIVE_PER_PROCESS (LIVE_MAX / 2)  /* of one process */
+#define PROCESSES_MAX 4096U              /* processes that use CUDA */
+#define STACK_CHUNKS_MAX (1U << 16)      /* stored pieces of stacks on the host */
+#define STACKS_PER_PROCESS (1U << 14)    /* distinct stacks of one process */
+#define RING_BYTES (4U << 20)            /* events on their way to the daemon; a power of two */
+#define RING_WAKE_BYTES (RING_BYTES / 8) /* fill from which a probe wakes the daemon */
+
+#define PYTHON_FRAMES_MAX 128U
+#define NATIVE_FRAMES_MAX 32U
+
+#endif

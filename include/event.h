@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the BPF programs and the daemon exchange: events, map keys and values, counters.
+ *
+ * Nothing here has implicit padding: keys are hashed byte by byte, and what the kernel writes into
+ * the ring buffer must hold no stale bytes.
+ */
+#ifndef SRTLEAK_EVENT_H
+#define SRTLEAK_EVENT_H
+
+#include <linux/types.h>
+#include "bounds.h"
+
+enum event_type {
+	EVENT_START = 1,    /* first call of a process image: image, tgid */
+	EVENT_ALLOC,        /* an allocation succeeded, or is back because its free failed */
+	EVENT_FREE,         /* an allocation is gone; id says which */
+	EVENT_FREE_UNKNOWN, /* a free succeeded whose pointer was never seen */
+	EVENT_FAIL,         /* an allocating call failed; result is its return value */
+	EVENT_EXEC,         /* the image was replaced: all that it held is gone */
+	EVENT_EXIT,         /* the process ended: likewise */
+};
+
+#define DEVICE_UNKNOWN (-1)
+
+/* One record of the ring buffer. Which fields carry a meaning depends on the type; others are 0. */
+struct event {
+	__u64 time_ns; /* CLOCK_BOOTTIME */
+	__u64 id;      /* of the allocation; never 0, never reused while the object is loaded */
+	__u64 addr;    /* pointer or handle */
+	__u64 size;    /* bytes */
+	__u64 stack;   /* id of the interned stack, 0: none */
+	__u32 image;   /* process image: see struct process_image */
+	__u32 tgid;    /* as the initial PID namespace numbers it */
+	__u32 tid;
+	__s32 result; /* EVENT_FAIL: what the call returned */
+	__u16 api;    /* row of API_TABLE (api.h) */
+	__s16 device;
+	__u32 type; /* enum event_type */
+};
+_Static_assert(sizeof(struct event) == 64, "an event is one cache line");
+
+/* The live map: what is outstanding, keyed by what a free names.
+ *
+ * An image is one program run by one process: (pid, start time) until exit or exec. Its number is
+ * handed out by the probes and not used twice, so that no key outlives what it speaks of.
+ */
+struct live_key {
+	__u64 addr;
+	__u32 image;
+	__u32 space; /* enum address_space (api.h) */
+};
+_Static_assert(sizeof(struct live_key) == 16, "no padding in keys");
+
+struct live_value {
+	__u64 id;
+	__u64 size;
+	__u64 time_ns;
+	__u64 stack;
+	__u32 tid;
+	__u16 api;
+	__s16 device;
+};
+_Static_assert(sizeof(struct live_value) == 40, "no padding in values");
+
+/* Per process, keyed by tgid; made at the first call, removed at exec and exit. */
+struct process_image {
+	__u64 start_ns; /* start of the thread group, CLOCK_BOOTTIME */
+	__u32 image;
+	__u32 live;         /* entries of the live map */
+	__u32 stacks;       /* interned stacks */
+	__u32 over_limit;   /* allocations not tracked because of a limit or a full map */
+	__u32 lost_events;  /* allocations and frees whose event found the ring full */
+	__u32 lost_returns; /* calls whose return was never seen */
+};
+_Static_assert(sizeof(struct process_image) == 32, "no padding in values");
+
+/* Where the interpreter of a process is, keyed by tgid; written by the daemon, copied at fork. */
+struct python_target {
+	__u64 start_ticks; /* of the process, in USER_HZ: tells a successor with the same pid */
+	__u64 runtime;     /* address of _PyRuntime */
+	__u32 layout;      /* row of python_layouts */
+	__u32 zero;
+};
+_Static_assert(sizeof(struct python_target) == 24, "no padding in values");
+#define NS_PER_TICK 10000000ULL /* USER_HZ is 100 on every architecture of interest */
+
+/* An interned stack is an array of words, stored in pieces so that short stacks stay small:
+ * a header, then `python` pairs (code object, instruction pointer), then `native` return
+ * addresses; innermost first in both.
+ */
+#define STACK_CHUNK_WORDS 54U /* with key and kernel overhead just below 512 bytes */
+#define STACK_CHUNKS 6U
+#define STACK_WORDS (STACK_CHUNK_WORDS * STACK_CHUNKS)
+_Static_assert(1 + 2 * PYTHON_FRAMES_MAX + NATIVE_FRAMES_MAX <= STACK_WORDS, "a stack fits");
+
+#define STACK_PYTHON_TRUNCATED 1U /* deeper than PYTHON_FRAMES_MAX, or a frame was unreadable */
+#define STACK_NATIVE_TRUNCATED 2U
+#define STACK_HEADER(python, native, flags) \
+	((__u64)(python) | (__u64)(native) << 16 | (__u64)(flags) << 32)
+#define STACK_PYTHON(header) ((__u32)((header)&0xffff))
+#define STACK_NATIVE(header) ((__u32)((header) >> 16 & 0xffff))
+#define STACK_FLAGS(header) ((__u32)((header) >> 32))
+
+struct stack_key {
+	__u64 id; /* hash over image and words */
+	__u32 image;
+	__u32 chunk;
+};
+_Static_assert(sizeof(struct stack_key) == 16, "no padding in keys");
+
+struct stack_chunk {
+	__u64 words[STACK_CHUNK_WORDS];
+};
+
+/* Counters of the probes, one array entry each: X(name, JSON name, is_loss).
+ *
+ * At a quiescent point: allocs_seen = frees_matched + superseded + process_limit + live_full +
+ * unreadable + live + what the daemon took out because its process had ended.
+ */
+#define SRTLEAK_COUNTERS(X)                                                                        \
+	X(ALLOCS_SEEN, "allocs_seen", 0)       /* allocating calls that succeeded */               \
+	X(FREES_MATCHED, "frees_matched", 0)   /* entries taken out for good */                    \
+	X(FREES_UNKNOWN, "frees_unknown", 0)   /* pointer never seen */                            \
+	X(FAILED_ALLOCS, "failed_allocs", 0)   /* allocating calls that failed */                  \
+	X(FAILED_FREES, "failed_frees", 0)     /* freeing calls that failed: put back */           \
+	X(SUPERSEDED, "superseded", 0)         /* address handed out again, its free never seen */ \
+	X(DROPPED_LIMIT, "process_limit", 1)   /* LIVE_PER_PROCESS */                              \
+	X(DROPPED_LIVE_FULL, "live_full", 1)   /* the live map refused an entry */                 \
+	X(DROPPED_PROCESSES, "processes", 1)   /* PROCESSES_MAX */                                 \
+	X(DROPPED_UNREADABLE, "unreadable", 1) /* result pointer not readable */                   \
+	X(LOST_RING, "ring_full", 1)           /* event lost; the live map is still right */       \
+	X(LOST_RETURN, "lost_return", 1)       /* outer frame gone without a return */             \
+	X(RETURN_ALONE, "return_without_entry", 1)                                                 \
+	X(LOST_THREAD, "thread_storage", 1) /* no memory for a thread's record */                  \
+	X(LOST_STACK, "stack_full", 1)      /* allocation kept, its stack was not */
+
+enum counter {
+#define X(name, json, loss) COUNTER_##name,
+	SRTLEAK_COUNTERS(X)
+#undef X
+		COUNTER_MAX
+};
+
+#endif

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "block.h"
+#include "call.h"
+#include "driver_api.h"
+#include "simcuda.h"
+
+struct sim_settings sim_settings;
+
+static pthread_mutex_t call_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t init_mutex = PTHREAD_MUTEX_INITIALIZER;
+static bool ready;
+
+/* All under call_mutex. */
+static unsigned int fail_left;
+static CUresult fail_error;
+static uint64_t random_state;
+static uint64_t counts[2][2]; /* [ALLOC, FREE][ok, failed] */
+
+static _Thread_local const char *outer_api;
+
+static uint64_t setting(const char *name, uint64_t otherwise, uint64_t max)
+{
+	const char *text = getenv(name);
+	char *end;
+	unsigned long long value;
+
+	if (!text || !*text)
+		return otherwise;
+	value = strtoull(text, &end, 0);
+	return *end || value > max ? otherwise : value;
+}
+
+static void settings_read(void)
+{
+	sim_settings = (struct sim_settings){
+		.devices = (int)setting("SIMCUDA_DEVICES", 2, SIM_MAX_DEVICES),
+		.device_bytes = setting("SIMCUDA_DEVICE_BYTES", 80ULL << 30, 1ULL << 41),
+		.init_ms = (unsigned int)setting("SIMCUDA_INIT_MS", 100, 600000),
+		.fail_permille = (unsigned int)setting("SIMCUDA_FAIL_PERMILLE", 0, 1000),
+		.seed = setting("SIMCUDA_SEED", 1, UINT64_MAX),
+	};
+}
+
+static void sleep_ms(unsigned int ms)
+{
+	struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
+
+	while (nanosleep(&left, &left))
+		;
+}
+
+static void initialise(void)
+{
+	settings_read();
+	sleep_ms(sim_settings.init_ms);
+	pthread_mutex_lock(&call_mutex);
+	random_state = sim_settings.seed * 0x9e3779b97f4a7c15ULL | 1;
+	blocks_init();
+	ready = true;
+	pthread_mutex_unlock(&call_mutex);
+}
+
+CUresult cuInit(unsigned int flags)
+{
+	if (flags)
+		return CUDA_ERROR_INVALID_VALUE;
+	pthread_mutex_lock(&init_mutex);
+	if (!ready)
+		initialise();
+	pthread_mutex_unlock(&init_mutex);
+	return sim_settings.devices ? CUDA_SUCCESS : CUDA_ERROR_NO_DEVICE;
+}
+
+/* xorshift64: the same seed and order of calls give the same failures. */
+static bool drawn_to_fail(void)
+{
+	if (!sim_settings.fail_permille)
+		return false;
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	random_state ^= random_state << 17;
+	return (random_state >> 16) % 1000 < sim_settings.fail_permille;
+}
+
+CUresult call_begin(enum call_kind kind)
+{
+	pthread_mutex_lock(&call_mutex);
+	if (!ready)
+		return CUDA_ERROR_NOT_INITIALIZED;
+	if (kind == CALL_OTHER)
+		return CUDA_SUCCESS;
+	if (fail_left) {
+		fail_left--;
+		return fail_error;
+	}
+	return drawn_to_fail() ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
+}
+
+CUresult call_end(enum call_kind kind, CUresult result)
+{
+	if (kind == CALL_ALLOC || kind == CALL_FREE)
+		counts[kind][result != CUDA_SUCCESS]++;
+	pthread_mutex_unlock(&call_mutex);
+	return result;
+}
+
+const char *call_api(const char *api)
+{
+	return outer_api ? outer_api : api;
+}
+
+void simcuda_outer(const char *api)
+{
+	outer_api = api;
+}
+
+void simcuda_fail_next(unsigned int n, int error)
+{
+	pthread_mutex_lock(&call_mutex);
+	fail_left = n;
+	fail_error = (CUresult)error;
+	pthread_mutex_unlock(&call_mutex);
+}
+
+static uint64_t count_of(int what, bool failed)
+{
+	uint64_t n;
+
+	if (what != SIMCUDA_ALLOC && what != SIMCUDA_FREE)
+		return 0;
+	pthread_mutex_lock(&call_mutex);
+	n = counts[what][failed];
+	pthread_mutex_unlock(&call_mutex);
+	return n;
+}
+
+uint64_t simcuda_calls_ok(int what)
+{
+	return count_of(what, false);
+}
+
+uint64_t simcuda_calls_failed(int what)
+{
+	return count_of(what, true);
+}

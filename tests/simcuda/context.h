@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Contexts and each thread's stack of them. All functions need the call's lock. */
+#ifndef SIMCUDA_CONTEXT_H
+#define SIMCUDA_CONTEXT_H
+
+#include <stdbool.h>
+
+#include "call.h"
+
+struct context {
+	uint64_t serial; /* tells successive contexts in one place apart; 0: none lives here */
+	int device;
+	unsigned int retains; /* primary contexts only */
+};
+
+/* The calling thread's current context, or NULL if it has none or that one is gone. */
+struct context *context_current(void);
+
+/* Whether `device` is an ordinal of this machine. */
+bool device_valid(int device);
+
+/* Sets *ret to the current context, or fails with CUDA_ERROR_INVALID_CONTEXT. */
+CUresult context_need(struct context **ret);
+
+#endif

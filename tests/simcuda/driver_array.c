@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Arrays and mipmapped arrays: handles with device memory. */
+#include "arena.h"
+#include "array.h"
+#include "block.h"
+#include "context.h"
+#include "driver_api.h"
+#include "macro.h"
+
+static size_t texel_bytes(CUarray_format format)
+{
+	static const struct {
+		unsigned char format, bytes;
+	} formats[] = {
+		{0x01, 1}, {0x02, 2}, {0x03, 4}, /* unsigned 8, 16, 32 bits */
+		{0x08, 1}, {0x09, 2}, {0x0a, 4}, /* signed */
+		{0x10, 2}, {0x20, 4},            /* half, float */
+	};
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(formats); i++)
+		if (formats[i].format == format)
+			return formats[i].bytes;
+	return 0;
+}
+
+/* Bytes of one level; 0 where the description is not valid. A height or depth of 0 counts as 1. */
+static size_t level_bytes(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int level)
+{
+	size_t bytes = texel_bytes(desc->Format);
+	const size_t factors[] = {
+		desc->NumChannels,
+		MAX(desc->Width >> level, 1),
+		MAX(desc->Height >> level, 1),
+		MAX(desc->Depth >> level, 1),
+	};
+
+	if (!desc->Width)
+		return 0;
+	for (unsigned int i = 0; i < ARRAY_SIZE(factors); i++)
+		if (__builtin_mul_overflow(bytes, factors[i], &bytes))
+			return 0;
+	return bytes;
+}
+
+CUresult array_bytes(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels, size_t *ret)
+{
+	size_t sum = 0;
+
+	if (!desc || !levels || levels > 32)
+		return CUDA_ERROR_INVALID_VALUE;
+	for (unsigned int level = 0; level < levels; level++) {
+		size_t bytes = level_bytes(desc, level);
+
+		if (!bytes || __builtin_add_overflow(sum, bytes, &sum))
+			return CUDA_ERROR_INVALID_VALUE;
+	}
+	*ret = sum;
+	return CUDA_SUCCESS;
+}
+
+static CUresult create(enum block_type type, const char *api, void *ret,
+		       const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels)
+{
+	struct context *ctx;
+	struct block *block;
+	size_t bytes;
+	CUresult r = context_need(&ctx) ?: array_bytes(desc, levels, &bytes);
+
+	if (r)
+		return r;
+	if (!ret)
+		return CUDA_ERROR_INVALID_VALUE;
+	r = block_add(
+		&(struct block){
+			.type = type,
+			.api = api,
+			.size = bytes,
+			.charge = arena_round(bytes),
+			.device = ctx->device,
+			.ctx = ctx,
+			.arena = arena_handles(),
+			.span = BLOCK_HANDLE_SPAN,
+		},
+		&block);
+	if (!r)
+		*(void **)ret = (void *)(uintptr_t)block->addr;
+	return r;
+}
+
+CUresult cuArrayCreate(CUarray *array, const CUDA_ARRAY_DESCRIPTOR_v1 *desc)
+{
+	CUDA_ARRAY3D_DESCRIPTOR wide;
+
+	if (!desc)
+		return CUDA_ERROR_INVALID_VALUE;
+	wide = (CUDA_ARRAY3D_DESCRIPTOR){
+		.Width = desc->Width,
+		.Height = desc->Height,
+		.Format = desc->Format,
+		.NumChannels = desc->NumChannels,
+	};
+	return CALL(ALLOC, create(BLOCK_ARRAY, __func__, array, &wide, 1));
+}
+
+CUresult cuArrayCreate_v2(CUarray *array, const CUDA_ARRAY_DESCRIPTOR *desc)
+{
+	CUDA_ARRAY3D_DESCRIPTOR wide;
+
+	if (!desc)
+		return CUDA_ERROR_INVALID_VALUE;
+	wide = (CUDA_ARRAY3D_DESCRIPTOR){
+		.Width = desc->Width,
+		.Height = desc->Height,
+		.Format = desc->Format,
+		.NumChannels = desc->NumChannels,
+	};
+	return CALL(ALLOC, create(BLOCK_ARRAY, __func__, array, &wide, 1));
+}
+
+CUresult cuArray3DCreate(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR_v1 *desc)
+{
+	CUDA_ARRAY3D_DESCRIPTOR wide;
+
+	if (!desc)
+		return CUDA_ERROR_INVALID_VALUE;
+	wide = (CUDA_ARRAY3D_DESCRIPTOR){
+		.Width = desc->Width,
+		.Height = desc->Height,
+		.Depth = desc->Depth,
+		.Format = desc->Format,
+		.NumChannels = desc->NumChannels,
+		.Flags = desc->Flags,
+	};
+	return CALL(ALLOC, create(BLOCK_ARRAY, __func__, array, &wide, 1));
+}
+
+CUresult cuArray3DCreate_v2(CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *desc)
+{
+	return CALL(ALLOC, create(BLOCK_ARRAY, __func__, array, desc, 1));
+}
+
+CUresult cuArrayDestroy(CUarray array)
+{
+	return CALL(FREE, block_remove_at((uintptr_t)array, BLOCK_MASK(ARRAY),
+					  CUDA_ERROR_INVALID_HANDLE));
+}
+
+CUresult cuMipmappedArrayCreate(CUmipmappedArray *array, const CUDA_ARRAY3D_DESCRIPTOR *desc,
+				unsigned int levels)
+{
+	return CALL(ALLOC, create(BLOCK_MIPMAP, __func__, array, desc, levels));
+}
+
+CUresult cuMipmappedArrayDestroy(CUmipmappedArray array)
+{
+	return CALL(FREE,
+		    block_remove_at((uintptr_t)array, BLOCK_MASK(MIPMAP) | BLOCK_MASK(VIEW_MIPMAP),
+				    CUDA_ERROR_INVALID_HANDLE));
+}

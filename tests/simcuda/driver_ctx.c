@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "block.h"
+#include "context.h"
+#include "driver_api.h"
+#include "macro.h"
+
+#define MAX_CONTEXTS 256
+#define STACK_MAX 32
+
+struct stacked {
+	struct context *ctx;
+	uint64_t serial;
+};
+
+/* The first SIM_MAX_DEVICES are the devices' primary contexts. */
+static struct context contexts[MAX_CONTEXTS];
+static uint64_t last_serial;
+
+static _Thread_local struct stacked stack[STACK_MAX];
+static _Thread_local unsigned int depth;
+
+bool device_valid(int device)
+{
+	return device >= 0 && device < sim_settings.devices;
+}
+
+struct context *context_current(void)
+{
+	const struct stacked *top = depth ? &stack[depth - 1] : NULL;
+
+	return top && top->ctx->serial == top->serial ? top->ctx : NULL;
+}
+
+CUresult context_need(struct context **ret)
+{
+	struct context *ctx = context_current();
+
+	if (!ctx)
+		return CUDA_ERROR_INVALID_CONTEXT;
+	*ret = ctx;
+	return CUDA_SUCCESS;
+}
+
+/* Returns the living context behind a caller's handle, or NULL. */
+static struct context *context_of(CUcontext handle)
+{
+	for (unsigned int i = 0; i < MAX_CONTEXTS; i++)
+		if ((CUcontext)&contexts[i] == handle)
+			return contexts[i].serial ? &contexts[i] : NULL;
+	return NULL;
+}
+
+static void begin(struct context *ctx, int device)
+{
+	*ctx = (struct context){.serial = ++last_serial, .device = device};
+}
+
+static void end(struct context *ctx)
+{
+	blocks_remove_of_context(ctx);
+	*ctx = (struct context){};
+}
+
+static CUresult push(struct context *ctx)
+{
+	if (!ctx || depth == STACK_MAX)
+		return CUDA_ERROR_INVALID_CONTEXT;
+	stack[depth++] = (struct stacked){.ctx = ctx, .serial = ctx->serial};
+	return CUDA_SUCCESS;
+}
+
+static CUresult pop(CUcontext *ret)
+{
+	if (!depth)
+		return CUDA_ERROR_INVALID_CONTEXT;
+	depth--;
+	if (ret)
+		*ret = (CUcontext)stack[depth].ctx;
+	return CUDA_SUCCESS;
+}
+
+static CUresult create(CUcontext *ret, int device)
+{
+	if (!ret)
+		return CUDA_ERROR_INVALID_VALUE;
+	if (!device_valid(device))
+		return CUDA_ERROR_INVALID_DEVICE;
+	for (unsigned int i = SIM_MAX_DEVICES; i < MAX_CONTEXTS; i++) {
+		if (contexts[i].serial)
+			continue;
+		begin(&contexts[i], device);
+		*ret = (CUcontext)&contexts[i];
+		return push(&contexts[i]);
+	}
+	return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+static CUresult destroy(struct context *ctx)
+{
+	if (!ctx || ctx < &contexts[SIM_MAX_DEVICES])
+		return CUDA_ERROR_INVALID_CONTEXT;
+	if (ctx == context_current())
+		depth--;
+	end(ctx);
+	return CUDA_SUCCESS;
+}
+
+static CUresult set_current(CUcontext handle)
+{
+	struct context *ctx = handle ? context_of(handle) : NULL;
+
+	if (handle && !ctx)
+		return CUDA_ERROR_INVALID_CONTEXT;
+	if (depth)
+		depth--;
+	return ctx ? push(ctx) : CUDA_SUCCESS;
+}
+
+static CUresult get_current(CUcontext *ret)
+{
+	if (!ret)
+		return CUDA_ERROR_INVALID_VALUE;
+	*ret = (CUcontext)context_current();
+	return CUDA_SUCCESS;
+}
+
+static CUresult get_device(CUdevice *ret)
+{
+	struct context *ctx = context_current();
+
+	if (!ctx)
+		return CUDA_ERROR_INVALID_CONTEXT;
+	if (!ret)
+		return CUDA_ERROR_INVALID_VALUE;
+	*ret = ctx->device;
+	return CUDA_SUCCESS;
+}
+
+static CUresult primary_retain(CUcontext *ret, int device)
+{
+	if (!device_valid(device))
+		return CUDA_ERROR_INVALID_DEVICE;
+	if (!ret)
+		return CUDA_ERROR_INVALID_VALUE;
+	if (!contexts[device].serial)
+		begin(&contexts[device], device);
+	contexts[device].retains++;
+	*ret = (CUcontext)&contexts[device];
+	return CUDA_SUCCESS;
+}
+
+static CUresult primary_release(int device)
+{
+	if (!device_valid(device))
+		return CUDA_ERROR_INVALID_DEVICE;
+	if (!contexts[device].serial)
+		return CUDA_ERROR_INVALID_CONTEXT;
+	if (!--contexts[device].retains)
+		end(&contexts[device]);
+	return CUDA_SUCCESS;
+}
+
+static CUresult primary_reset(int device)
+{
+	if (!device_valid(device))
+		return CUDA_ERROR_INVALID_DEVICE;
+	if (contexts[device].serial)
+		end(&contexts[device]);
+	return CUDA_SUCCESS;
+}
+
+CUresult cuCtxCreate(CUcontext *ctx, unsigned int flags, CUdevice device)
+{
+	(void)flags;
+	return CALL(OTHER, create(ctx, device));
+}
+
+CUresult cuCtxCreate_v2(CUcontext *ctx, unsigned int flags, CUdevice device)
+{
+	(void)flags;
+	return CALL(OTHER, create(ctx, device));
+}
+
+CUresult cuCtxCreate_v3(CUcontext *ctx, CUexecAffinityParam *affinity, int num_affinity,
+			unsigned int flags, CUdevice device)
+{
+	(void)affinity;
+	(void)num_affinity;
+	(void)flags;
+	return CALL(OTHER, create(ctx, device));
+}
+
+CUresult cuCtxCreate_v4(CUcontext *ctx, CUctxCreateParams *params, unsigned int flags,
+			CUdevice device)
+{
+	(void)params;
+	(void)flags;
+	return CALL(OTHER, create(ctx, device));
+}
+
+CUresult cuCtxDestroy(CUcontext ctx)
+{
+	return CALL(OTHER, destroy(context_of(ctx)));
+}
+
+CUresult cuCtxDestroy_v2(CUcontext ctx)
+{
+	return CALL(OTHER, destroy(context_of(ctx)));
+}
+
+CUresult cuCtxSetCurrent(CUcontext ctx)
+{
+	return CALL(OTHER, set_current(ctx));
+}
+
+CUresult cuCtxGetCurrent(CUcontext *ctx)
+{
+	return CALL(OTHER, get_current(ctx));
+}
+
+CUresult cuCtxGetDevice(CUdevice *device)
+{
+	return CALL(OTHER, get_device(device));
+}
+
+CUresult cuCtxSynchronize(void)
+{
+	return CALL(OTHER, context_need(&(struct context *){NULL}));
+}
+
+CUresult cuCtxPushCurrent(CUcontext ctx)
+{
+	return CALL(OTHER, push(context_of(ctx)));
+}
+
+CUresult cuCtxPushCurrent_v2(CUcontext ctx)
+{
+	return CALL(OTHER, push(context_of(ctx)));
+}
+
+CUresult cuCtxPopCurrent(CUcontext *ctx)
+{
+	return CALL(OTHER, pop(ctx));
+}
+
+CUresult cuCtxPopCurrent_v2(CUcontext *ctx)
+{
+	return CALL(OTHER, pop(ctx));
+}
+
+CUresult cuDevicePrimaryCtxRetain(CUcontext *ctx, CUdevice device)
+{
+	return CALL(OTHER, primary_retain(ctx, device));
+}
+
+CUresult cuDevicePrimaryCtxRelease(CUdevice device)
+{
+	return CALL(OTHER, primary_release(device));
+}
+
+CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device)
+{
+	return CALL(OTHER, primary_release(device));
+}
+
+CUresult cuDevicePrimaryCtxReset(CUdevice device)
+{
+	return CALL(OTHER, primary_reset(device));
+}
+
+CUresult cuDevicePrimaryCtxReset_v2(CUdevice device)
+{
+	return CALL(OTHER, primary_reset(device));
+}

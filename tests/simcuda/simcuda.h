@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What tests ask of the simulated libcuda.so.1 beyond CUDA itself.
+ *
+ * Environment, read by cuInit():
+ *   SIMCUDA_DEVICES        number of devices (default 2, at most 16)
+ *   SIMCUDA_DEVICE_BYTES   memory of each device (default 80 GiB)
+ *   SIMCUDA_INIT_MS        how long cuInit() takes (default 100)
+ *   SIMCUDA_FAIL_PERMILLE  share of allocating and freeing calls that fail (default 0)
+ *   SIMCUDA_SEED           which ones (default 1)
+ */
+#ifndef SIMCUDA_SIMCUDA_H
+#define SIMCUDA_SIMCUDA_H
+
+#include <stdint.h>
+
+enum simcuda_calls { SIMCUDA_ALLOC, SIMCUDA_FREE };
+
+#pragma GCC visibility push(default)
+
+/* The next `n` allocating or freeing calls of the driver do nothing and return `error`. */
+void simcuda_fail_next(unsigned int n, int error);
+
+/* Names the API call that the calling thread is in, from outside the driver; NULL: none. The text
+ * must live as long as the library. The ledger shows it in place of the driver's own function. */
+void simcuda_outer(const char *api);
+
+/* What is outstanding, one JSON object a line:
+ *   {"ptr":"0x…","size":N,"kind":K,"api":NAME,"device":N,"tid":N}
+ * Physical memory (kind vmm) has "handle" too, and its lowest mapped address, or null, as "ptr".
+ * Host memory has "device":null. Returns 0 or a negative errno. */
+int simcuda_ledger_write(const char *path);
+uint64_t simcuda_ledger_count(void);
+uint64_t simcuda_ledger_bytes(void);
+
+/* How many allocating (SIMCUDA_ALLOC) or freeing (SIMCUDA_FREE) driver calls succeeded, failed. */
+uint64_t simcuda_calls_ok(int what);
+uint64_t simcuda_calls_failed(int what);
+
+#pragma GCC visibility pop
+
+#endif

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+# Fixtures (simulated CUDA, workloads), tests, linters.
+
+C_FILES := $(wildcard bpf/*.[ch] daemon/*.[ch] cli/*.[ch] include/*.h tests/*/*.[ch])
+
+# Simulated CUDA. Every export begins with `push`, as NVIDIA's do: the first instruction decides what
+# a probe costs.
+SIM := $(TOP)/simcuda
+SIM_CFLAGS := -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -Iinclude -O1 -g -fPIC -fvisibility=hidden \
+	-fno-omit-frame-pointer -fcf-protection=none -fno-shrink-wrap \
+	-fno-optimize-sibling-calls -fno-ipa-icf
+SIM_HEADERS := $(wildcard tests/simcuda/*.h) include/macro.h
+SIM_RUNTIME := $(wildcard tests/simcuda/runtime_*.c) tests/simcuda/errors.c
+SIM_DRIVER := $(filter-out $(wildcard tests/simcuda/runtime_*.c),$(wildcard tests/simcuda/*.c))
+
+$(SIM)/libcuda.so.1: $(SIM_DRIVER) $(SIM_HEADERS) | $(SIM)/
+	$(call say,SIM,$@)$(CC) $(SIM_CFLAGS) -shared -Wl,-soname,$(@F) -Wl,-z,defs -o $@ $(SIM_DRIVER)
+
+$(SIM)/libcudart.so.%: $(SIM_RUNTIME) $(SIM_HEADERS) | $(SIM)/
+	$(call say,SIM,$@)$(CC) $(SIM_CFLAGS) -DSIMCUDA_RUNTIME_VERSION=$*000 -shared \
+		-Wl,-soname,$(@F) -Wl,-z,defs -Wl,-rpath,'$$ORIGIN' -o $@ $(SIM_RUNTIME)
+
+# Programs to watch, with frame pointers and symbols, as the frames of their stacks are compared.
+WORKLOADS := $(patsubst tests/workloads/%.c,$(TOP)/workloads/%,$(wildcard tests/workloads/*.c))
+
+$(TOP)/workloads/%: tests/workloads/%.c | $(TOP)/workloads/
+	$(call say,CC,$<)$(CC) -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -Iinclude -O1 -g \
+		-fno-omit-frame-pointer -fno-optimize-sibling-calls -rdynamic $< -o $@ -lpthread
+
+fixtures: $(SIM)/libcuda.so.1 $(SIM)/libcudart.so.12 $(SIM)/libcudart.so.13 $(WORKLOADS)
+
+# Unit tests: one program a file, against the daemon's own objects.
+UNIT := $(patsubst tests/unit/%.c,$(B)/unit/%,$(wildcard tests/unit/*.c))
+
+$(B)/unit/%: tests/unit/%.c $(LIBRARY) | $(B)/unit/
+	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -I. -Itests/simcuda -MMD -MP $< $(LIBRARY) \
+		-Wl,--as-needed $(LDFLAGS) $(DAEMON_LIBS) -lcmocka -lm -ldl -lpthread -o $@
+
+tests: fixtures $(UNIT) all
+
+check: deps
+	$(Q)$(MAKE) tests
+	$(Q)$(MAKE) tests SANITIZE=1
+	$(Q)tests/run.py
+
+lint:
+	$(call say,FORMAT,check)clang-format --dry-run -Werror $(C_FILES)
+	$(call say,TIDY,daemon cli)clang-tidy --quiet $(wildcard daemon/*.c cli/*.c) -- \
+		-std=gnu11 $(CPPFLAGS) 2>/dev/null
+
+.PHONY: fixtures tests check lint
