@@ -30,17 +30,17 @@ static __always_inline __u64 argument(struct pt_regs *ctx, __u8 number)
 	return number == 0 ? first : number == 1 ? second : number == 2 ? third : fourth;
 }
 
-static __always_inline void begin_alloc(struct pt_regs *ctx, struct task_struct *task,
-					struct process_image *p, struct thread *th,
+static __always_inline void begin_alloc(struct pt_regs *ctx, struct thread *th,
 					const volatile struct api_row *row)
 {
+	/* At the return its place holds the address of the kernel's trampoline. */
+	th->caller = read_user_u64(PT_REGS_SP(ctx));
 	th->size = row->size == SIZE_NONE ? 0 : argument(ctx, row->size_arg);
 	if (row->size == SIZE_BYTES32)
 		th->size = (__u32)th->size;
 	th->height = argument(ctx, row->height_arg);
 	if (row->size == SIZE_PITCH32)
 		th->height = (__u32)th->height;
-	th->stack = stack_capture(ctx, task, p, th);
 }
 
 static __always_inline void begin_free(struct process_image *p, struct thread *th,
@@ -119,7 +119,7 @@ int api_entry(struct pt_regs *ctx)
 		th->pointer = (__u32)th->pointer;
 	th->taken.id = 0;
 	if (row->action == ACTION_ALLOC)
-		begin_alloc(ctx, task, p, th, row);
+		begin_alloc(ctx, th, row);
 	else
 		begin_free(p, th, row);
 	return 0;
@@ -161,13 +161,15 @@ static __always_inline void supersede(struct process_image *p, const struct live
 	report(p, EVENT_FREE, key->addr, &gone, 0);
 }
 
-static __always_inline void end_alloc(struct process_image *p, struct thread *th,
-				      const volatile struct api_row *row, __s32 result)
+static __always_inline void end_alloc(struct pt_regs *ctx, struct task_struct *task,
+				      struct process_image *p, struct thread *th,
+				      const volatile struct api_row *row)
 {
+	__s32 result = PT_REGS_RC(ctx);
 	struct live_key key = {.image = p->image, .space = row->space};
 	struct live_value value = {
 		.time_ns = bpf_ktime_get_boot_ns(),
-		.stack = th->stack,
+		.stack = stack_capture(ctx, task, p, th),
 		.tid = (__u32)bpf_get_current_pid_tgid(),
 		.api = th->api,
 		.device = DEVICE_UNKNOWN,
@@ -257,7 +259,7 @@ int api_return(struct pt_regs *ctx)
 	if (!p || p->image != th->image)
 		return 0;
 	if (row->action == ACTION_ALLOC)
-		end_alloc(p, th, row, (__s32)PT_REGS_RC(ctx));
+		end_alloc(ctx, task, p, th, row);
 	else
 		end_free(p, th, row, (__s32)PT_REGS_RC(ctx));
 	th->taken.id = 0;

@@ -14,7 +14,7 @@ struct thread {
 	__u64 pointer;  /* where the result will be, or the pointer itself */
 	__u64 size;     /* bytes, or where the pitch will be */
 	__u64 height;
-	__u64 stack;
+	__u64 caller;            /* return address */
 	struct live_value taken; /* by a free; id 0: nothing was */
 	__u32 image;
 	__u32 api;

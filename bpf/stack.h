@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* Call stacks: collected in the thread's own room, then interned.
  *
- * A thread inside an allocating call stands still, so its frames, Python's too, cannot change while
- * they are read. Reads never fault a page in: what is not resident ends the stack early, and says
- * so.
+ * They are taken when the call returns: the frames above it are then what they were when it began,
+ * and the daemon has had the time of the call (a process's first one initialises the driver, 100 ms
+ * and more) to find the interpreter. A thread inside an allocating call stands still, so its
+ * frames, Python's too, cannot change while they are read. Reads never fault a page in: what is not
+ * resident ends the stack early, and says so.
  */
 #ifndef SRTLEAK_STACK_H
 #define SRTLEAK_STACK_H
@@ -114,7 +116,7 @@ static __always_inline bool native_push(struct thread *th, __u64 address)
 	return true;
 }
 
-/* The caller, from the top of the stack; then its callers by frame pointers, as long as they make
+/* The caller, as noted at the entry; then its callers by frame pointers, as long as they make
  * sense. Below a Python stack the rest is the interpreter's own frames, which tell nothing.
  */
 static __always_inline void native_walk(struct pt_regs *ctx, struct thread *th)
@@ -123,7 +125,7 @@ static __always_inline void native_walk(struct pt_regs *ctx, struct thread *th)
 	__u64 pair[2];
 	__u32 i;
 
-	if (!native_push(th, read_user_u64(sp)) || th->python)
+	if (!native_push(th, th->caller) || th->python)
 		return;
 	for (i = 0; i < NATIVE_FRAMES_MAX; i++) {
 		if (fp <= sp || fp & 7 ||

@@ -241,11 +241,3 @@ struct http *http_free(struct http *h)
 	free(h);
 	return NULL;
 }
-
-uint16_t http_port(const struct http *h)
-{
-	const union MHD_DaemonInfo *info =
-		MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_BIND_PORT);
-
-	return info ? info->port : 0;
-}

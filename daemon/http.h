@@ -9,8 +9,8 @@
 
 struct http;
 
-/* listen is ADDR:PORT, with brackets around an IPv6 address; port 0 takes a free one, see
- * http_port(). -EADDRINUSE and the like where the address cannot be had.
+/* listen is ADDR:PORT, with brackets around an IPv6 address.
+ * -EADDRINUSE and the like where the address cannot be had.
  */
 int http_start(sd_event *loop, const char *listen, const struct subject *subject,
 	       struct http **ret);
@@ -20,8 +20,5 @@ static inline void http_freep(struct http **http)
 {
 	http_free(*http);
 }
-
-/* The port it listens on. */
-uint16_t http_port(const struct http *http);
 
 #endif

@@ -263,6 +263,15 @@ static void stop(struct daemon *d)
 	config_free(&d->config);
 }
 
+static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+	(void)source;
+	(void)info;
+	(void)userdata;
+	log_notice("SIGHUP: the configuration is read at start only; restart to apply changes");
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static struct daemon d;
@@ -272,6 +281,8 @@ int main(int argc, char **argv)
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGUSR1);
+	sigaddset(&signals, SIGHUP);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 	status = parse_options(&d.config, argc, argv);
 	if (status < 0)
@@ -279,6 +290,8 @@ int main(int argc, char **argv)
 	if (status < 0) {
 		sd_event_add_signal(d.loop, NULL, SIGTERM, NULL, NULL);
 		sd_event_add_signal(d.loop, NULL, SIGINT, NULL, NULL);
+		sd_event_add_signal(d.loop, NULL, SIGUSR1, NULL, NULL);
+		sd_event_add_signal(d.loop, NULL, SIGHUP, on_hangup, NULL);
 		log_info("tracking with %s links; %zu libraries probed, %zu processes",
 			 d.multi ? "multi" : "perf", d.discovery.n_libraries,
 			 d.tracker.processes.count);

@@ -28,12 +28,12 @@ KIB = 1 << 10
 MIB = 1 << 20
 
 LAYERS = 8
-LAYER_BYTES = 256 * MIB
-KV_POOL_PAGES = 4096
+LAYER_BYTES = 32 * MIB
+KV_POOL_PAGES = 1024
 KV_PAGE_BYTES = 256 * KIB
 KV_PAGE_TOKENS = 16
 KV_TABLE_BYTES = 512 * KIB
-PREFIX_BLOCK_BYTES = 1 * MIB
+PREFIX_BLOCK_BYTES = 4 * MIB
 PREFIX_CACHE_BLOCKS = 16
 STAGING_BYTES = 256 * KIB
 WORKSPACE_BYTES = 4 * MIB
@@ -47,36 +47,31 @@ class CudaError(Exception):
 
 
 class CudaRuntime:
-    """The four functions of libcudart that the server needs."""
+    """The four functions of libcudart that the server needs, as callables of C."""
 
     def __init__(self, path):
-        self.lib = ctypes.CDLL(path)
+        lib = ctypes.CDLL(path)
         pointer = ctypes.POINTER(ctypes.c_void_p)
-        self.lib.cudaMalloc.argtypes = [pointer, ctypes.c_size_t]
-        self.lib.cudaFree.argtypes = [ctypes.c_void_p]
-        self.lib.cudaHostAlloc.argtypes = [pointer, ctypes.c_size_t, ctypes.c_uint]
-        self.lib.cudaFreeHost.argtypes = [ctypes.c_void_p]
-
-    def malloc(self, size):
-        ptr = ctypes.c_void_p()
-        self.check(self.lib.cudaMalloc(ctypes.byref(ptr), size))
-        return ptr.value
-
-    def free(self, ptr):
-        self.check(self.lib.cudaFree(ptr))
-
-    def host_alloc(self, size):
-        ptr = ctypes.c_void_p()
-        self.check(self.lib.cudaHostAlloc(ctypes.byref(ptr), size, 0))
-        return ptr.value
-
-    def free_host(self, ptr):
-        self.check(self.lib.cudaFreeHost(ptr))
+        self.malloc = self.bind(lib, "cudaMalloc", (2, pointer), (1, ctypes.c_size_t))
+        self.free = self.bind(lib, "cudaFree", (1, ctypes.c_void_p))
+        self.host_alloc = self.bind(
+            lib, "cudaHostAlloc", (2, pointer), (1, ctypes.c_size_t), (1, ctypes.c_uint, "flags", 0)
+        )
+        self.free_host = self.bind(lib, "cudaFreeHost", (1, ctypes.c_void_p))
 
     @staticmethod
-    def check(error):
+    def bind(lib, name, *parameters):
+        """Each parameter is (direction, type, [name, default]); 2 stands for a result."""
+        prototype = ctypes.CFUNCTYPE(ctypes.c_int, *(p[1] for p in parameters))
+        function = prototype((name, lib), tuple((p[0], *p[2:]) for p in parameters))
+        function.errcheck = CudaRuntime.check
+        return function
+
+    @staticmethod
+    def check(error, function, arguments):
         if error:
             raise CudaError(f"CUDA error {error}")
+        return arguments
 
 
 class RequestAborted(Exception):
