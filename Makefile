@@ -7,8 +7,8 @@
 # SANITIZE=1      AddressSanitizer and UndefinedBehaviorSanitizer, in build/sanitize
 # V=1             show the commands
 
-MAKEFLAGS += --no-builtin-rules --no-print-directory
-ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += --no-builtin-rules --no-print-directory $(if $(V),,--silent)
+ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 .DELETE_ON_ERROR:
@@ -20,10 +20,10 @@ BPFTOOL := $(shell command -v bpftool || echo /usr/sbin/bpftool)
 PYTHON := /usr/bin/python3
 PREFIX ?= /usr
 
+comma := ,
 TOP := build
 B := $(TOP)$(if $(SANITIZE),/sanitize)
-Q := $(if $(V),,@)
-say = $(if $(V),,@printf '  %-8s %s\n' $(1) $(2);)
+say = $(if $(V),,printf '  %-8s %s\n' $(1) $(2);)
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
 	-Wformat=2 -Wundef -Werror
@@ -32,7 +32,6 @@ CFLAGS ?= -O2 -g
 SAFETY := -fstack-protector-strong -fno-omit-frame-pointer \
 	$(if $(SANITIZE),-fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined,\
 	-D_FORTIFY_SOURCE=2)
-comma := ,
 ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(CPPFLAGS) $(SAFETY) $(CFLAGS)
 LDFLAGS += $(if $(SANITIZE),-fsanitize=address$(comma)undefined,-Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now)
 
@@ -48,7 +47,7 @@ LIBRARY := $(B)/libdaemon.a
 all: $(B)/srtleakd $(B)/srtleakctl
 
 deps:
-	$(Q)packaging/deps.sh
+	packaging/deps.sh
 
 # BPF
 
@@ -60,7 +59,7 @@ $(TOP)/gen/srtleak.bpf.o: bpf/srtleak.bpf.c $(BPF_HEADERS) | $(TOP)/gen/
 	$(call say,BPF,$<)$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror \
 		-Wno-unused-parameter -D__TARGET_ARCH_$(ARCH) -Iinclude -Ibpf \
 		-idirafter /usr/include/$(shell uname -m)-linux-gnu -c $< -o $@.tmp
-	$(Q)$(BPFTOOL) gen object $@ $@.tmp && rm $@.tmp
+	$(BPFTOOL) gen object $@ $@.tmp && rm $@.tmp
 
 $(TOP)/gen/srtleak.skel.h: $(TOP)/gen/srtleak.bpf.o
 	$(call say,SKEL,$@)$(BPFTOOL) gen skeleton $< name srtleak_bpf > $@
@@ -71,7 +70,7 @@ $(B)/%.o: %.c | $(TOP)/gen/srtleak.skel.h
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
 $(LIBRARY): $(filter-out %/main.o,$(DAEMON_OBJECTS))
-	$(Q)rm -f $@ && ar rcs $@ $^
+	rm -f $@ && ar rcs $@ $^
 
 $(B)/srtleakd: $(B)/daemon/main.o $(LIBRARY)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS) $^ $(DAEMON_LIBS) -o $@
@@ -80,24 +79,24 @@ $(B)/srtleakctl: $(CLI_OBJECTS) $(CLI_SHARED)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS) $^ $(CLI_LIBS) -o $@
 
 %/:
-	$(Q)mkdir -p $@
+	mkdir -p $@
 
 -include $(wildcard $(B)/*/*.d $(B)/*/*/*.d)
 
 include tests/tests.mk
 
 demo: deps
-	$(Q)$(MAKE) all fixtures
-	$(Q)tests/demo.sh
+	$(MAKE) all fixtures
+	tests/demo.sh
 
 install: all
 	install -D -m 755 $(B)/srtleakd $(DESTDIR)$(PREFIX)/sbin/srtleakd
 	install -D -m 755 $(B)/srtleakctl $(DESTDIR)$(PREFIX)/bin/srtleakctl
 
 clean:
-	$(Q)rm -rf $(TOP)
+	rm -rf $(TOP)
 
 format:
-	$(Q)clang-format -i $(C_FILES)
+	clang-format -i $(C_FILES)
 
 .PHONY: all deps demo install clean format

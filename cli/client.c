@@ -170,7 +170,7 @@ static int receive(struct client *client, int64_t deadline_ms)
 /* Receives until the buffer begins with a whole message. Returns its length without the NUL. */
 static ssize_t receive_message(struct client *client)
 {
-	int64_t deadline_ms = now_ms() + TIMEOUT_S * 1000;
+	int64_t deadline_ms = now_ms() + TIMEOUT_S * INT64_C(1000);
 	size_t searched = 0;
 
 	for (;;) {

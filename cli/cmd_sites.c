@@ -171,7 +171,9 @@ static int add_python_frame(struct table *table, const json_t *frame, size_t wid
 static int add_native_frame(struct table *table, const json_t *frame, const char *before)
 {
 	_cleanup_free_ char *module = safe_text(json_object_get(frame, "module"));
-	_cleanup_free_ char *symbol = safe_text(json_object_get(frame, "symbol"));
+	bool named = json_is_string(json_object_get(frame, "symbol"));
+	_cleanup_free_ char *symbol =
+		named ? safe_text(json_object_get(frame, "symbol")) : strdup("");
 	_cleanup_free_ char *text = NULL;
 	const json_t *offset = json_object_get(frame, "offset");
 	size_t terminal = output_columns();
@@ -186,7 +188,7 @@ static int add_native_frame(struct table *table, const json_t *frame, const char
 	used = NOTE_INDENT + strlen(before) + output_width(module) + strlen("!") + strlen(number);
 	if (terminal > used)
 		output_shorten(symbol, terminal - used, false);
-	if (asprintf(&text, "%s%s!%s%s", before, module, symbol, number) < 0) {
+	if (asprintf(&text, "%s%s%s%s%s", before, module, named ? "!" : "", symbol, number) < 0) {
 		text = NULL;
 		return -ENOMEM;
 	}
@@ -199,7 +201,6 @@ static int add_stack(struct table *table, const json_t *site)
 {
 	const json_t *python = json_object_get(site, "python");
 	const json_t *native = json_object_get(site, "native");
-	const json_t *caller = json_object_get(site, "caller");
 	size_t width = function_width(python);
 	int err = 0;
 
@@ -208,9 +209,8 @@ static int add_stack(struct table *table, const json_t *site)
 	if (json_array_size(python) == 0)
 		for (size_t i = 0; i < json_array_size(native) && !err; i++)
 			err = add_native_frame(table, json_array_get(native, i), "");
-	if (!err && json_is_object(caller) &&
-	    (json_array_size(python) || json_array_size(native) == 0))
-		err = add_native_frame(table, caller, "called by ");
+	if (!err && json_array_size(python) > 0 && json_array_size(native) > 0)
+		err = add_native_frame(table, json_array_get(native, 0), "called by ");
 	if (!err && json_is_true(json_object_get(site, "truncated")))
 		table_note(table, STYLE_DIM, "(the stack goes on)");
 	return err;

@@ -174,7 +174,7 @@ void output_shorten(char *text, size_t width, bool keep_end)
 	for (; *tail && skipped + width <= has; tail += n)
 		skipped += char_width((unsigned char *)tail, &n);
 	memmove(text + strlen(ELLIPSIS), tail, strlen(tail) + 1);
-	memcpy(text, ELLIPSIS, strlen(ELLIPSIS));
+	memcpy(text, ELLIPSIS, sizeof(ELLIPSIS) - 1);
 }
 
 const char *human_bytes(char buffer[HUMAN_MAX], double bytes)

@@ -21,6 +21,8 @@ struct file_ref {
 	const struct library *library; /* NULL: looked at, nothing to probe */
 };
 
+#define FILES_MAX 4096
+
 static uint64_t file_key(unsigned int major, unsigned int minor, uint64_t inode)
 {
 	uint64_t key =
@@ -34,7 +36,7 @@ static void remember(struct discovery *d, uint64_t key, const struct library *li
 	struct file_ref *ref;
 
 	/* Names without anything to probe come from strangers: start over rather than grow. */
-	if (d->files.count >= 16 * LIBRARIES_MAX && !library)
+	if (d->files.count >= FILES_MAX && !library)
 		table_clear(&d->files);
 	if (table_add(&d->files, key, (void **)&ref) >= 0)
 		ref->library = library;

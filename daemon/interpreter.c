@@ -79,7 +79,7 @@ static int open_candidate(pid_t pid, const struct candidate *c, struct python **
 	_cleanup_(python_cleanup) struct python *python = NULL;
 	struct python_binary binary = {0};
 	_cleanup_close_ int fd = -1;
-	uint64_t linked, bias;
+	uint64_t linked = 0, bias;
 	int r;
 
 	fd = procfs_open_mapping(pid, &c->mapping);

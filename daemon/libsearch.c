@@ -173,10 +173,11 @@ static int search_cache(struct search *s)
 	size_t size = 0;
 	int r = read_whole(CACHE_PATH, &data, &size);
 
-	if (r == 0)
-		r = libsearch_cache(data, size, found, s);
-	else if (r != -ENOMEM)
-		return 0;
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0 || !data)
+		return 0; /* without a cache the usual places are left */
+	r = libsearch_cache(data, size, found, s);
 	return r == -EBADMSG ? 0 : r;
 }
 

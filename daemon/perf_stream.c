@@ -28,7 +28,8 @@ struct perf_stream {
 	size_t page_size;
 	size_t n_rings;
 	struct cpu_ring *rings;
-	_Alignas(8) unsigned char record[65536]; /* one record, unwrapped; its size field has 16 bits */
+	_Alignas(8) unsigned char record[65536]; /* one record, unwrapped; its size field has 16
+						    bits */
 };
 
 /* Records end with what sample_id_all adds: pid, tid and time. */
@@ -211,7 +212,7 @@ struct perf_stream *perf_stream_free(struct perf_stream *s)
 {
 	if (!s)
 		return NULL;
-	for (size_t i = 0; i < s->n_rings; i++) {
+	for (size_t i = 0; s->rings && i < s->n_rings; i++) {
 		sd_event_source_unref(s->rings[i].source);
 		munmap(s->rings[i].header, (RING_PAGES + 1) * s->page_size);
 		close(s->rings[i].fd);

@@ -242,12 +242,10 @@ int probes_stack(const struct probes *p, uint32_t image, uint64_t id, uint64_t r
 	struct stack_key key = {.id = id, .image = image};
 	uint64_t used = 1;
 
-	for (; key.chunk < STACK_CHUNKS && key.chunk * STACK_CHUNK_WORDS < used; key.chunk++) {
-		uint64_t *words = ret + key.chunk * STACK_CHUNK_WORDS;
-
-		if (bpf_map_lookup_elem(bpf_map__fd(p->object->maps.stacks), &key, words) < 0)
+	for (size_t at = 0; at < STACK_WORDS && at < used; at += STACK_CHUNK_WORDS) {
+		if (bpf_map_lookup_elem(bpf_map__fd(p->object->maps.stacks), &key, ret + at) < 0)
 			return -errno;
-		if (key.chunk == 0)
+		if (key.chunk++ == 0)
 			used = 1 + 2 * STACK_PYTHON(ret[0]) + STACK_NATIVE(ret[0]);
 	}
 	return 0;

@@ -113,11 +113,11 @@ static void look_at_frame(const struct python *py, const uint8_t tstate[TSTATE_R
 {
 	uint64_t frame = 0;
 
-	if (read_top_frame(py, tstate, &frame) < 0)
-		walk->bad_frames++;
-	else if (frame && top_frame_fits(py, frame))
+	if (read_top_frame(py, tstate, &frame) == 0 && !frame)
+		return; /* runs no Python code */
+	if (frame && top_frame_fits(py, frame))
 		walk->good_frames++;
-	else if (frame)
+	else
 		walk->bad_frames++;
 }
 

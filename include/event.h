@@ -88,7 +88,7 @@ _Static_assert(sizeof(struct python_target) == 24, "no padding in values");
  * a header, then `python` pairs (code object, instruction pointer), then `native` return
  * addresses; innermost first in both.
  */
-#define STACK_CHUNK_WORDS 54U /* with key and kernel overhead just below 512 bytes */
+#define STACK_CHUNK_WORDS 54UL /* with key and kernel overhead just below 512 bytes */
 #define STACK_CHUNKS 6U
 #define STACK_WORDS (STACK_CHUNK_WORDS * STACK_CHUNKS)
 _Static_assert(1 + 2 * PYTHON_FRAMES_MAX + NATIVE_FRAMES_MAX <= STACK_WORDS, "a stack fits");

@@ -25,7 +25,7 @@ WORKLOADS := $(patsubst tests/workloads/%.c,$(TOP)/workloads/%,$(wildcard tests/
 
 $(TOP)/workloads/%: tests/workloads/%.c | $(TOP)/workloads/
 	$(call say,CC,$<)$(CC) -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -Iinclude -O1 -g \
-		-fno-omit-frame-pointer -fno-optimize-sibling-calls -rdynamic $< -o $@ -lpthread
+		-fno-omit-frame-pointer -fno-optimize-sibling-calls -rdynamic $< -o $@ -lpthread -ldl -lm
 
 fixtures: $(SIM)/libcuda.so.1 $(SIM)/libcudart.so.12 $(SIM)/libcudart.so.13 $(WORKLOADS)
 
@@ -39,13 +39,18 @@ $(B)/unit/%: tests/unit/%.c $(LIBRARY) | $(B)/unit/
 tests: fixtures $(UNIT) all
 
 check: deps
-	$(Q)$(MAKE) tests
-	$(Q)$(MAKE) tests SANITIZE=1
-	$(Q)tests/run.py
+	$(MAKE) tests
+	$(MAKE) tests SANITIZE=1
+	tests/run.py
 
-lint:
+lint: lint-format lint-tidy
+
+lint-format:
 	$(call say,FORMAT,check)clang-format --dry-run -Werror $(C_FILES)
-	$(call say,TIDY,daemon cli)clang-tidy --quiet $(wildcard daemon/*.c cli/*.c) -- \
-		-std=gnu11 $(CPPFLAGS) 2>/dev/null
 
-.PHONY: fixtures tests check lint
+lint-tidy: $(TOP)/gen/srtleak.skel.h
+	$(call say,TIDY,sources)printf '%s\n' $(wildcard daemon/*.c cli/*.c) | \
+		xargs -P $(shell nproc) -n 8 sh -c \
+		'clang-tidy --quiet "$$@" -- -std=gnu11 $(CPPFLAGS) 2>&1' sh
+
+.PHONY: fixtures tests check lint lint-format lint-tidy

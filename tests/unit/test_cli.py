@@ -504,7 +504,7 @@ def test_sites(server):
                                 "0123456789abcdef"]
     assert rows[at + 1] == "    PrefixCache.insert  /srv/app/cache.py:42"
     assert rows[at + 2] == "    Server.run          /srv/app/server.py:7"
-    assert rows[at + 3] == "    called by libtorch.so!at::empty"
+    assert rows[at + 3] == "    called by libtorch.so!at::empty+0x10"
     assert len(rows) == at + 4
 
 
@@ -513,7 +513,7 @@ def test_sites_without_python(server):
                                      dict(SITE, python=None, native=None, total={})])],
                      "sites", 42))
     assert "    libtorch.so!at::empty+0x10" in rows and "    (the stack goes on)" in rows
-    assert rows[-1] == "    called by libtorch.so!at::empty"
+    assert "called by" not in " ".join(rows)
 
 
 def test_sites_growth_and_verdict(server):

@@ -132,6 +132,24 @@ static void test_no_such_process(void **state)
 	assert_string_equal(comm, "untouched");
 }
 
+/* The kernel closes files on exec before it tells the new arguments: waits for these. */
+static void wait_for_arguments(pid_t pid)
+{
+	char *text;
+
+	for (int i = 0; i < 10000; i++) {
+		bool there;
+
+		assert_int_equal(procfs_cmdline(pid, &text), 0);
+		there = text[0] != '\0';
+		free(text);
+		if (there)
+			return;
+		usleep(1000);
+	}
+	fail_msg("process %d has no arguments", pid);
+}
+
 /* Runs /bin/sleep under the arguments given; the pipe closes as exec succeeds. */
 static pid_t exec_child(char *const args[])
 {
@@ -150,6 +168,7 @@ static pid_t exec_child(char *const args[])
 	close(running[1]);
 	assert_int_equal(read(running[0], &byte, 1), 0);
 	close(running[0]);
+	wait_for_arguments(pid);
 	return pid;
 }
 

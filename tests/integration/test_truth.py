@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon's tables against the ledger of the simulated driver, entry by entry."""
+import re
+import shutil
+import signal
+
+import pytest
+from conftest import BUILD, ROOT, as_entries, read_ledger, wait_until
+
+CHURN = BUILD / "workloads" / "churn"
+JUMP = BUILD / "workloads" / "jump"
+THREADS = 16
+CALLS = 3000
+ROUNDS = 5
+DROPS = ("process_limit", "live_full", "unreadable")
+KEPT_AFTER_JUMP = 7
+
+
+def api_rows():
+    """{(symbol, action)} of the table of probed functions."""
+    text = (ROOT / "include" / "api.h").read_text(encoding="utf-8")
+    return dict(re.findall(r"^\tX\((\w+),\s+\w+,\s+(ALLOC|FREE),", text, re.MULTILINE))
+
+
+def truth(ledger):
+    """The ledger as the daemon is to show it: others' memory has no size of ours."""
+    return {(p, 0 if kind == "ipc" else s, kind, api) for p, s, kind, api in read_ledger(ledger)}
+
+
+def differences(daemon, pid, ledger):
+    expected, listed = truth(ledger), daemon.allocs(pid)
+    shown = as_entries(listed)
+    assert len(shown) == len(listed), "one allocation is listed twice"
+    return sorted(shown - expected), sorted(expected - shown)
+
+
+def assert_equal_to_ledger(daemon, pid, ledger):
+    def equal():
+        return differences(daemon, pid, ledger) == ([], [])
+
+    try:
+        wait_until(equal, "the tables equal the ledger", patience=10)
+    except AssertionError as error:
+        ghosts, missing = differences(daemon, pid, ledger)
+        raise AssertionError(
+            f"{len(ghosts)} ghosts: {ghosts[:5]}\n{len(missing)} missing: {missing[:5]}"
+        ) from error
+
+
+def assert_conserved(status):
+    """Whatever was allocated is live, or counted by the reason why it is not."""
+    calls, lost = status["calls"], status["events"]["lost"]
+    gone = calls["frees_matched"] + calls["superseded"] + calls["ended"]
+    gone += sum(lost[name] for name in DROPS)
+    assert calls["allocs_seen"] == gone + status["tables"]["allocations"], status
+
+
+class Churn:
+    """A churn and its ledger; counts what it did, by the action of each function."""
+
+    def __init__(self, workload, directory, *options, permille=20, calls=CALLS):
+        self.ledger = directory / "ledger"
+        arguments = ["--threads", THREADS, "--calls", calls, "--ledger", self.ledger, *options]
+        self.workload = workload(CHURN, *arguments, SIMCUDA_FAIL_PERMILLE=str(permille))
+        self.said = self.workload.line()
+        self.pid = self.said["pid"]
+
+    def start_round(self):
+        self.workload.step()
+
+    def end_round(self):
+        self.said = self.workload.line()
+
+    def round(self):
+        self.start_round()
+        self.end_round()
+
+    def sums(self, action):
+        """[done, nothing, failed]"""
+        actions = api_rows()
+        counts = [c for symbol, c in self.said["rows"].items() if actions[symbol] == action]
+        return [sum(column) for column in zip(*counts)]
+
+    def calls(self):
+        return sum(sum(counts) for counts in self.said["rows"].values())
+
+
+def assert_counted(status, churn):
+    allocs, nothing, failed = churn.sums("ALLOC")
+    assert nothing > 0, "asking for nothing was not tried"
+    frees, _, failed_frees = churn.sums("FREE")
+    calls = status["calls"]
+    assert calls["allocs_seen"] == allocs + churn.said["exported"]
+    assert calls["failed_allocs"] == failed
+    assert calls["frees_matched"] == frees
+    assert calls["failed_frees"] == failed_frees
+    assert calls["superseded"] == calls["frees_unknown"] == 0
+    lost = status["events"]["lost"]
+    assert all(lost[cause] == 0 for cause in lost if cause != "ring_full"), lost
+
+
+@pytest.mark.parametrize("attach", ["multi", "perf"])
+def test_every_function_on_many_threads(start_daemon, workload, tmp_path, attach):
+    daemon = start_daemon("--attach", attach)
+    churn = Churn(workload, tmp_path)
+    for _ in range(ROUNDS):
+        churn.round()
+        assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
+        assert_conserved(daemon.ctl("status"))
+
+    status = daemon.ctl("status")
+    assert status["attach_mode"] == attach
+    assert set(churn.said["rows"]) == set(api_rows())
+    assert all(done and failed for done, _, failed in churn.said["rows"].values())
+    assert churn.calls() >= 200_000
+    assert_counted(status, churn)
+    assert daemon.process_row(churn.pid)["partial"] == []
+
+
+def test_driver_alone(daemon, workload, tmp_path):
+    churn = Churn(workload, tmp_path, "--driver")
+    churn.round()
+    assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
+    apis = {a["api"] for a in daemon.allocs(churn.pid)}
+    assert len(apis) > 10 and all(re.match("cu[A-Z]", api) for api in apis)
+    assert_counted(daemon.ctl("status"), churn)
+
+
+def test_failed_calls_change_nothing(daemon, workload, tmp_path):
+    churn = Churn(workload, tmp_path, permille=1000)
+    churn.round()
+    assert churn.sums("ALLOC")[0] == 0 and churn.sums("ALLOC")[2] > 1000
+    wait_until(
+        lambda: daemon.ctl("status")["calls"]["failed_allocs"] == churn.sums("ALLOC")[2],
+        "failures are counted",
+    )
+    assert daemon.allocs(churn.pid) == []
+    assert_counted(daemon.ctl("status"), churn)
+
+
+def test_everything_fails_after_half_is_allocated(daemon, workload, tmp_path):
+    """A failed free puts back what was taken out: same entries, same identity."""
+    churn = Churn(workload, tmp_path, permille=500)
+    churn.round()
+    assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
+    assert churn.sums("FREE")[2] > 5000
+    assert_counted(daemon.ctl("status"), churn)
+
+
+@pytest.mark.parametrize("attach", ["multi", "perf"])
+def test_stopped_daemon_repairs_its_tables(start_daemon, workload, tmp_path, attach):
+    daemon = start_daemon("--attach", attach)
+    churn = Churn(workload, tmp_path)
+    churn.round()
+    assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
+    before, calls = daemon.ctl("status")["events"], churn.calls()
+    assert before["lost"]["ring_full"] == 0
+
+    daemon.process.send_signal(signal.SIGSTOP)
+    while churn.calls() < calls + 150_000:
+        churn.round()
+    daemon.process.send_signal(signal.SIGCONT)
+
+    assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
+    events = daemon.ctl("status")["events"]
+    assert events["lost"]["ring_full"] > 0
+    assert events["recovered"] > 0
+    assert_conserved(daemon.ctl("status"))
+    churn.round()
+    assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
+
+
+def test_losses_while_the_daemon_reads(start_daemon, workload, tmp_path):
+    """Repairs run against a workload that goes on."""
+    daemon = start_daemon()
+    churn = Churn(workload, tmp_path, calls=12_000)
+    daemon.process.send_signal(signal.SIGSTOP)
+    churn.round()
+    churn.start_round()
+    daemon.process.send_signal(signal.SIGCONT)
+    churn.end_round()
+    assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
+    assert daemon.ctl("status")["events"]["lost"]["ring_full"] > 0
+    assert_conserved(daemon.ctl("status"))
+
+
+@pytest.fixture
+def start_jump(start_daemon, workload, tmp_path):
+    """A program with its own exported cudaMalloc, under a name that is looked for."""
+    program = tmp_path / "libcudart.so.12"
+    shutil.copy(JUMP, program)
+
+    def start(how):
+        daemon = start_daemon(libraries=(str(program),))
+        process = workload(program, how)
+        assert process.line() == {"phase": "started"}
+        process.step()
+        return daemon, process
+
+    return start
+
+
+@pytest.mark.parametrize("how", ["return", "longjmp", "signal", "thread"])
+def test_call_that_never_returns(start_jump, how):
+    daemon, process = start_jump(how)
+    assert process.line() == {"phase": "kept"}
+    wait_until(
+        lambda: len(daemon.allocs(process.pid)) == KEPT_AFTER_JUMP, "later calls are seen"
+    )
+    lost = daemon.ctl("status")["events"]["lost"]["lost_return"]
+    assert lost == (0 if how == "return" else 1)
+    expected = [] if how == "return" else ["lost"]
+    wait_until(
+        lambda: daemon.process_row(process.pid)["partial"] == expected, f"partial is {expected}"
+    )
+
+
+def test_exec_inside_a_call(start_jump):
+    daemon, process = start_jump("exec")
+    assert process.line() == {"phase": "started"}
+    process.step()
+    assert process.line() == {"phase": "kept"}
+    wait_until(lambda: len(daemon.allocs(process.pid)) == KEPT_AFTER_JUMP, "the next program")
+    assert_conserved(daemon.ctl("status"))
+
+

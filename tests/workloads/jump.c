@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Leaves calls of its own cudaMalloc() in ways that never return.
+ *
+ * usage: jump HOW, with HOW one of return, longjmp, signal, thread, exec
+ *
+ * The program exports cudaMalloc() itself, as one with a runtime linked in would, and is probed
+ * when it is started under the name of a CUDA runtime. A line on stdin lets it make the call that
+ * is lost and then KEPT calls that return; after each step it prints {"phase":NAME}.
+ */
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "macro.h"
+
+#define KEPT 7
+#define SIZE 4096
+#define BASE 0x100000000000ULL
+
+int cudaMalloc(void **ptr, size_t size);
+
+static void (*leave)(void);
+static sigjmp_buf outside;
+
+/* Frames that a later call does not have above it. */
+static __attribute__((noinline)) int call(unsigned int depth)
+{
+	volatile char room[512];
+	void *ptr;
+
+	room[0] = (char)depth;
+	if (depth)
+		return call(depth - 1) + room[0] - room[0];
+	return cudaMalloc(&ptr, SIZE);
+}
+
+__attribute__((noinline)) int cudaMalloc(void **ptr, size_t size)
+{
+	static uint64_t used;
+
+	if (leave)
+		leave();
+	*ptr = (void *)(uintptr_t)(BASE + used);
+	used += size;
+	return 0;
+}
+
+static void jump(void)
+{
+	siglongjmp(outside, 1);
+}
+
+static void on_signal(int signo)
+{
+	(void)signo;
+	siglongjmp(outside, 1);
+}
+
+static void interrupted(void)
+{
+	raise(SIGUSR1);
+}
+
+static void end_thread(void)
+{
+	pthread_exit(NULL);
+}
+
+static void next_program(void)
+{
+	execl("/proc/self/exe", "jump", "return", NULL);
+	_exit(1);
+}
+
+static void *lose(void *arg)
+{
+	(void)arg;
+	if (sigsetjmp(outside, 1) == 0)
+		call(16);
+	return NULL;
+}
+
+static void lose_one(void (*how)(void))
+{
+	pthread_t thread;
+
+	leave = how;
+	if (how != end_thread)
+		lose(NULL);
+	else if (pthread_create(&thread, NULL, lose, NULL) == 0)
+		pthread_join(thread, NULL);
+	leave = NULL;
+}
+
+static void step(const char *name)
+{
+	printf("{\"phase\":\"%s\"}\n", name);
+	fflush(stdout);
+	if (getchar() == EOF)
+		exit(0);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		void (*how)(void);
+	} ways[] = {
+		{"return", NULL},       {"longjmp", jump},      {"signal", interrupted},
+		{"thread", end_thread}, {"exec", next_program},
+	};
+
+	signal(SIGUSR1, on_signal);
+	step("started");
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++)
+		if (argc > 1 && strcmp(argv[1], ways[i].name) == 0 && ways[i].how)
+			lose_one(ways[i].how);
+	for (int i = 0; i < KEPT; i++)
+		call(0);
+	step("kept");
+	return 0;
+}
