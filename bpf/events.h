@@ -3,15 +3,19 @@
 #ifndef SRTLEAK_EVENTS_H
 #define SRTLEAK_EVENTS_H
 
-/* A wake-up costs more than the event. Probes stay silent until the ring is an eighth full, then
- * force one (without the force the kernel wakes only a reader that had caught up); the daemon's
- * timer fetches what lies below that.
+/* A wake-up costs several times what the event does. Probes stay silent, and force one (without the
+ * force the kernel wakes only a reader that had caught up) each time another eighth of the ring has
+ * been written; the daemon's timer fetches what lies below that. The window is wider than a record
+ * because another CPU may reserve between our reservation and the query.
  */
+#define WAKE_WINDOW 1024
+
 static __always_inline __u64 wake_flags(void)
 {
-	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= RING_WAKE_BYTES
-		       ? BPF_RB_FORCE_WAKEUP
-		       : BPF_RB_NO_WAKEUP;
+	__u64 written = bpf_ringbuf_query(&events, BPF_RB_PROD_POS);
+
+	return (written & (RING_WAKE_BYTES - 1)) < WAKE_WINDOW ? BPF_RB_FORCE_WAKEUP
+							       : BPF_RB_NO_WAKEUP;
 }
 
 /* Returns false where the ring was full; that is counted here. */

@@ -3,6 +3,9 @@
 #ifndef SRTLEAK_MAPS_H
 #define SRTLEAK_MAPS_H
 
+/* Off, an allocation is recorded without its stack. */
+const volatile bool take_stacks = true;
+
 /* With --pid: only processes in `listed` are recorded. */
 const volatile bool only_listed = false;
 

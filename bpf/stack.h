@@ -170,6 +170,8 @@ static __always_inline __u64 stack_capture(struct pt_regs *ctx, struct task_stru
 {
 	__u64 id;
 
+	if (!take_stacks)
+		return 0;
 	th->hash = p->image;
 	th->python = th->native = th->flags = 0;
 	python_walk(task, th);

@@ -87,6 +87,7 @@ int probes_load(const struct probes_options *options, struct probes **ret)
 	p->object = srtleak_bpf__open();
 	if (!p->object)
 		return -errno;
+	p->object->rodata->take_stacks = !options->no_stacks;
 	p->object->rodata->only_listed = options->only_listed;
 	if (options->multi) {
 		bpf_program__set_expected_attach_type(

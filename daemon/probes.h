@@ -15,6 +15,7 @@ typedef void (*probes_event_fn)(const struct event *event, void *userdata);
 
 struct probes_options {
 	bool multi;       /* load the uprobe programs for multi links; else for perf links */
+	bool no_stacks;   /* what the probes cost without them (tests/bench) */
 	bool only_listed; /* record listed processes alone */
 	probes_event_fn event;
 	void *userdata;

@@ -11,7 +11,7 @@
 #define STACK_CHUNKS_MAX (1U << 16)      /* stored pieces of stacks on the host */
 #define STACKS_PER_PROCESS (1U << 14)    /* distinct stacks of one process */
 #define RING_BYTES (4U << 20)            /* events on their way to the daemon; a power of two */
-#define RING_WAKE_BYTES (RING_BYTES / 8) /* fill from which a probe wakes the daemon */
+#define RING_WAKE_BYTES (RING_BYTES / 8) /* written between two wake-ups; a power of two */
 
 #define PYTHON_FRAMES_MAX 128U
 #define NATIVE_FRAMES_MAX 32U

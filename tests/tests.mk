@@ -36,7 +36,18 @@ $(B)/unit/%: tests/unit/%.c $(LIBRARY) | $(B)/unit/
 	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -I. -Itests/simcuda -MMD -MP $< $(LIBRARY) \
 		-Wl,--as-needed $(LDFLAGS) $(DAEMON_LIBS) -lcmocka -lm -ldl -lpthread -o $@
 
-tests: fixtures $(UNIT) all
+# Measurements; nothing in them passes or fails.
+BENCH := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/*.c))
+
+$(B)/bench/%: tests/bench/%.c $(LIBRARY) | $(B)/bench/
+	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -I. -MMD -MP $< $(LIBRARY) $(LDFLAGS) $(DAEMON_LIBS) -o $@
+
+bench: deps
+	$(MAKE) fixtures $(BENCH)
+	rm -rf $(TOP)/bench/simcuda && cp -r $(SIM) $(TOP)/bench/simcuda
+	$(TOP)/bench/pair_cost
+
+tests: fixtures $(UNIT) $(BENCH) all
 
 check: deps
 	$(MAKE) tests
@@ -53,4 +64,4 @@ lint-tidy: $(TOP)/gen/srtleak.skel.h
 		xargs -P $(shell nproc) -n 8 sh -c \
 		'clang-tidy --quiet "$$@" -- -std=gnu11 $(CPPFLAGS) 2>&1' sh
 
-.PHONY: fixtures tests check lint lint-format lint-tidy
+.PHONY: fixtures bench tests check lint lint-format lint-tidy

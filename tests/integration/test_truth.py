@@ -5,12 +5,15 @@ import shutil
 import signal
 
 import pytest
-from conftest import BUILD, ROOT, as_entries, read_ledger, wait_until
+from conftest import BUILD, ROOT, SIM, as_entries, read_ledger, wait_until
 
 CHURN = BUILD / "workloads" / "churn"
 JUMP = BUILD / "workloads" / "jump"
+IPC_TWICE = ROOT / "tests" / "workloads" / "ipc_twice.py"
+USED = (str(SIM / "libcuda.so.1"), str(SIM / "libcudart.so.13"))
 THREADS = 16
 CALLS = 3000
+NOTHING, FAILED = 1, 2  # columns of its counts
 ROUNDS = 5
 DROPS = ("process_limit", "live_full", "unreadable")
 KEPT_AFTER_JUMP = 7
@@ -86,11 +89,11 @@ class Churn:
 
 
 def assert_counted(status, churn):
-    allocs, nothing, failed = churn.sums("ALLOC")
-    assert nothing > 0, "asking for nothing was not tried"
+    """Exact, where the daemon tracks nothing else."""
+    allocs, _, failed = churn.sums("ALLOC")
     frees, _, failed_frees = churn.sums("FREE")
     calls = status["calls"]
-    assert calls["allocs_seen"] == allocs + churn.said["exported"]
+    assert calls["allocs_seen"] == allocs
     assert calls["failed_allocs"] == failed
     assert calls["frees_matched"] == frees
     assert calls["failed_frees"] == failed_frees
@@ -99,26 +102,44 @@ def assert_counted(status, churn):
     assert all(lost[cause] == 0 for cause in lost if cause != "ring_full"), lost
 
 
+@pytest.fixture
+def alone(start_daemon, workload, tmp_path):
+    """A churn, and a daemon that counts nothing but its calls."""
+
+    def start(*options, **how):
+        churn = Churn(workload, tmp_path, *options, **how)
+        return start_daemon("--pid", str(churn.pid)), churn
+
+    return start
+
+
 @pytest.mark.parametrize("attach", ["multi", "perf"])
 def test_every_function_on_many_threads(start_daemon, workload, tmp_path, attach):
-    daemon = start_daemon("--attach", attach)
+    daemon = start_daemon("--attach", attach, libraries=USED)
     churn = Churn(workload, tmp_path)
     for _ in range(ROUNDS):
         churn.round()
         assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
-        assert_conserved(daemon.ctl("status"))
 
-    status = daemon.ctl("status")
-    assert status["attach_mode"] == attach
+    assert daemon.ctl("status")["attach_mode"] == attach
     assert set(churn.said["rows"]) == set(api_rows())
     assert all(done and failed for done, _, failed in churn.said["rows"].values())
     assert churn.calls() >= 200_000
-    assert_counted(status, churn)
     assert daemon.process_row(churn.pid)["partial"] == []
 
 
-def test_driver_alone(daemon, workload, tmp_path):
-    churn = Churn(workload, tmp_path, "--driver")
+def test_every_call_is_counted_once(alone):
+    daemon, churn = alone()
+    for _ in range(ROUNDS):
+        churn.round()
+        assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
+        assert_conserved(daemon.ctl("status"))
+    assert churn.sums("ALLOC")[NOTHING] > 0 and churn.sums("FREE")[NOTHING] > 0
+    assert_counted(daemon.ctl("status"), churn)
+
+
+def test_driver_alone(alone):
+    daemon, churn = alone("--driver")
     churn.round()
     assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
     apis = {a["api"] for a in daemon.allocs(churn.pid)}
@@ -126,35 +147,34 @@ def test_driver_alone(daemon, workload, tmp_path):
     assert_counted(daemon.ctl("status"), churn)
 
 
-def test_failed_calls_change_nothing(daemon, workload, tmp_path):
-    churn = Churn(workload, tmp_path, permille=1000)
+def test_failed_calls_change_nothing(alone):
+    daemon, churn = alone(permille=1000)
     churn.round()
-    assert churn.sums("ALLOC")[0] == 0 and churn.sums("ALLOC")[2] > 1000
+    done, _, failed = churn.sums("ALLOC")
+    assert done == 0 and failed > 1000
     wait_until(
-        lambda: daemon.ctl("status")["calls"]["failed_allocs"] == churn.sums("ALLOC")[2],
-        "failures are counted",
+        lambda: daemon.ctl("status")["calls"]["failed_allocs"] == failed, "failures are counted"
     )
     assert daemon.allocs(churn.pid) == []
     assert_counted(daemon.ctl("status"), churn)
 
 
-def test_everything_fails_after_half_is_allocated(daemon, workload, tmp_path):
-    """A failed free puts back what was taken out: same entries, same identity."""
-    churn = Churn(workload, tmp_path, permille=500)
+def test_failed_frees_put_back_what_they_took(alone):
+    daemon, churn = alone(permille=500)
     churn.round()
     assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
-    assert churn.sums("FREE")[2] > 5000
+    assert churn.sums("FREE")[FAILED] > 5000
     assert_counted(daemon.ctl("status"), churn)
 
 
 @pytest.mark.parametrize("attach", ["multi", "perf"])
 def test_stopped_daemon_repairs_its_tables(start_daemon, workload, tmp_path, attach):
-    daemon = start_daemon("--attach", attach)
     churn = Churn(workload, tmp_path)
+    daemon = start_daemon("--attach", attach, "--pid", str(churn.pid), libraries=USED)
     churn.round()
     assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
-    before, calls = daemon.ctl("status")["events"], churn.calls()
-    assert before["lost"]["ring_full"] == 0
+    calls = churn.calls()
+    assert daemon.ctl("status")["events"]["lost"]["ring_full"] == 0
 
     daemon.process.send_signal(signal.SIGSTOP)
     while churn.calls() < calls + 150_000:
@@ -170,10 +190,8 @@ def test_stopped_daemon_repairs_its_tables(start_daemon, workload, tmp_path, att
     assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
 
 
-def test_losses_while_the_daemon_reads(start_daemon, workload, tmp_path):
-    """Repairs run against a workload that goes on."""
-    daemon = start_daemon()
-    churn = Churn(workload, tmp_path, calls=12_000)
+def test_repair_while_the_workload_goes_on(alone):
+    daemon, churn = alone(calls=12_000)
     daemon.process.send_signal(signal.SIGSTOP)
     churn.round()
     churn.start_round()
@@ -191,9 +209,9 @@ def start_jump(start_daemon, workload, tmp_path):
     shutil.copy(JUMP, program)
 
     def start(how):
-        daemon = start_daemon(libraries=(str(program),))
         process = workload(program, how)
         assert process.line() == {"phase": "started"}
+        daemon = start_daemon("--pid", str(process.pid), libraries=(str(program),))
         process.step()
         return daemon, process
 
@@ -204,14 +222,12 @@ def start_jump(start_daemon, workload, tmp_path):
 def test_call_that_never_returns(start_jump, how):
     daemon, process = start_jump(how)
     assert process.line() == {"phase": "kept"}
+    wait_until(lambda: len(daemon.allocs(process.pid)) == KEPT_AFTER_JUMP, "later calls are seen")
+    lost = how != "return"
+    assert daemon.ctl("status")["events"]["lost"]["lost_return"] == lost
     wait_until(
-        lambda: len(daemon.allocs(process.pid)) == KEPT_AFTER_JUMP, "later calls are seen"
-    )
-    lost = daemon.ctl("status")["events"]["lost"]["lost_return"]
-    assert lost == (0 if how == "return" else 1)
-    expected = [] if how == "return" else ["lost"]
-    wait_until(
-        lambda: daemon.process_row(process.pid)["partial"] == expected, f"partial is {expected}"
+        lambda: ("lost" in daemon.process_row(process.pid)["partial"]) == lost,
+        "the process is marked where a call was lost, and only there",
     )
 
 
@@ -224,3 +240,11 @@ def test_exec_inside_a_call(start_jump):
     assert_conserved(daemon.ctl("status"))
 
 
+@pytest.mark.xfail(reason="mappings of one memory are not counted by reference", strict=True)
+def test_ipc_memory_opened_twice(daemon, workload, tmp_path):
+    """One address, to be closed as often as it was opened: it stays until the last time."""
+    process = workload("/usr/bin/python3", IPC_TWICE, tmp_path / "ledger")
+    for phase in ("opened", "opened_again", "closed_once", "closed"):
+        assert process.line()["phase"] == phase
+        assert_equal_to_ledger(daemon, process.pid, tmp_path / "ledger")
+        process.step()
