@@ -167,7 +167,7 @@ void check_daemon(struct check *check, const struct options *options)
 	if (!err)
 		check_set(check, CHECK_OK, NULL, "version %s runs", version);
 	else if (err == -ENOENT || err == -ECONNREFUSED)
-		check_set(check, CHECK_OK, NULL, "not running: systemctl start srtleakd");
+		check_set(check, CHECK_OK, NULL, "not running; start srtleakd as root");
 	else if (err == -EACCES || err == -EPERM)
 		check_set(check, CHECK_WARN, "Run it as root or as a member of the group srtleak.",
 			  "%s: %s", options->socket, strerror(-err));

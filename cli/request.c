@@ -52,7 +52,7 @@ static int report_connect(const char *path, int error)
 			return error_report(connect_errors[i].status, connect_errors[i].hint, what,
 					    "%s", strerror(error));
 	return error_report(CLI_UNREACHABLE,
-			    "Start the daemon (systemctl start srtleakd), or say where its socket "
+			    "Start the daemon (srtleakd, as root), or say where its socket "
 			    "is with --socket PATH.",
 			    what, "%s",
 			    error == ENOENT         ? "not running (there is no such socket)"

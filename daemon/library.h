@@ -10,23 +10,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "api.h"
 #include "probes.h"
-
-enum probe_state {
-	PROBE_MISSING,  /* not exported */
-	PROBE_ATTACHED, /* the first instruction is emulated by the kernel */
-	PROBE_SLOW,     /* attached; the first instruction is single-stepped */
-	PROBE_ALIAS,    /* same address as an earlier row, which is probed */
-	PROBE_FAILED,   /* could not be read or attached */
-};
-
-struct probe_point {
-	enum probe_state state;
-	uint64_t offset; /* in the file */
-	int alias_of;    /* PROBE_ALIAS: row */
-	int error;       /* PROBE_FAILED: negative errno */
-};
+#include "survey.h"
 
 struct library {
 	dev_t device;
@@ -49,14 +34,9 @@ int library_attach(const struct probes *probes, bool multi, int fd, const char *
 /* Takes the probes out. */
 struct library *library_free(struct library *library);
 
-/* Where the probes of a file would sit, without making any (for `doctor`). */
-int library_survey(int fd, enum api_family family, struct probe_point ret[API_MAX]);
-
+/* Functions of a family that are in a state; those probed. */
 size_t library_count(const struct library *library, enum api_family family, enum probe_state state);
-size_t library_attached(const struct library *library); /* probed functions */
-enum api_family library_family_of(enum api api);
-const char *api_symbol(enum api api);
-const char *family_name(enum api_family family);
+size_t library_attached(const struct library *library);
 
 static inline void library_freep(struct library **library)
 {

@@ -40,9 +40,9 @@ static void usage(FILE *to)
 		    "Finds memory leaks of live GPU inference servers, from outside.\n\n");
 	for (size_t i = 0; i < config_keys_count; i++)
 		fprintf(to, "  --%s %-*s %s\n", config_keys[i].name,
-			(int)(20 - strlen(config_keys[i].name)), config_keys[i].argument,
+			(int)(24 - strlen(config_keys[i].name)), config_keys[i].argument,
 			config_keys[i].help);
-	fprintf(to, "  --config FILE           read this instead of " CONFIG_PATH "\n"
+	fprintf(to, "  --config FILE               read this instead of " CONFIG_PATH "\n"
 		    "  --help, --version\n");
 }
 

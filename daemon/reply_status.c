@@ -24,7 +24,7 @@ static void write_symbols(struct json_writer *out, const char *key, const struct
 {
 	jw_begin_array(out, key);
 	for (int api = 0; api < API_MAX; api++)
-		if (l->points[api].state == state && library_family_of((enum api)api) == l->family)
+		if (l->points[api].state == state && api_family_of((enum api)api) == l->family)
 			jw_string(out, NULL, api_symbol((enum api)api));
 	jw_end_array(out);
 }

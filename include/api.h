@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 /* The probed functions, one row each. To support one more is to add a row (and its test).
  *
  * X(symbol, family, action, kind, pointer, pointer_arg, size, size_arg, height_arg)

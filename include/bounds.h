@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 /* Every bound that both the probes and the daemon keep to. What a bound turns away is counted
  * (event.h, enum counter) and shown by `srtleakctl status`.
  */

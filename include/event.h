@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 /* What the BPF programs and the daemon exchange: events, map keys and values, counters.
  *
  * Nothing here has implicit padding: keys are hashed byte by byte, and what the kernel writes into

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
 /* Where CPython keeps what a stack walk needs: one row per minor version.
  *
  * Shared by the BPF programs (from the thread to its frames) and user space (validation, and from a

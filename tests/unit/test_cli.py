@@ -197,7 +197,7 @@ def test_full_output_device():
 def test_no_socket(tmp_path):
     result = ctl("--socket", tmp_path / "none", "ps")
     assert result.returncode == 3
-    assert re.match(r"srtleakctl: daemon at .*/none: not running.*\n.*systemctl start srtleakd"
+    assert re.match(r"srtleakctl: daemon at .*/none: not running.*\n.*srtleakd, as root"
                     r".*--socket", result.stderr.decode())
 
 

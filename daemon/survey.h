@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which rows of the API table a library file exports, and where their probes would sit. */
+#ifndef SRTLEAK_SURVEY_H
+#define SRTLEAK_SURVEY_H
+
+#include <stdint.h>
+
+#include "api.h"
+
+enum probe_state {
+	PROBE_MISSING,  /* not exported */
+	PROBE_ATTACHED, /* the first instruction is emulated by the kernel */
+	PROBE_SLOW,     /* attached; the first instruction is single-stepped */
+	PROBE_ALIAS,    /* same address as an earlier row, which is probed */
+	PROBE_FAILED,   /* could not be read or attached */
+};
+
+struct probe_point {
+	enum probe_state state;
+	uint64_t offset; /* in the file */
+	int alias_of;    /* PROBE_ALIAS: row */
+	int error;       /* PROBE_FAILED: negative errno */
+};
+
+/* Looks at an open file without changing anything. -ENOENT: exports none of the family's functions.
+ */
+int survey_library(int fd, enum api_family family, struct probe_point ret[API_MAX]);
+
+enum api_family api_family_of(enum api api);
+const char *api_symbol(enum api api);
+const char *family_name(enum api_family family);
+
+#endif
