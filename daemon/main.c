@@ -254,11 +254,12 @@ static int start(struct daemon *d)
 static void stop(struct daemon *d)
 {
 	d->http = http_free(d->http);
-	d->server = server_free(d->server);
 	discovery_stop(&d->discovery);
 	if (d->probes)
 		tracker_done(&d->tracker);
 	d->probes = probes_free(d->probes);
+	/* Last, for it holds the lock: a successor starts when nothing of us is left. */
+	d->server = server_free(d->server);
 	sd_event_unref(d->loop);
 	config_free(&d->config);
 }

@@ -115,6 +115,8 @@ void process_empty(struct process *p)
 	memset(p->failures, 0, sizeof(p->failures));
 	p->frees_unknown = 0;
 	p->python = python_free(p->python);
+	p->python_search = PYTHON_NOT_FOUND;
+	p->python_attempts = 0;
 	p->modules = modules_free(p->modules);
 }
 
@@ -136,23 +138,39 @@ struct process *process_free(struct process *p)
 	return NULL;
 }
 
+/* A process changes while it is read, so one misfit proves nothing. */
+#define PYTHON_ATTEMPTS 3
+
+static void python_misfit(struct process *p, int error)
+{
+	if (error == -EAGAIN || (error == -EBADMSG && ++p->python_attempts < PYTHON_ATTEMPTS)) {
+		p->python_search = PYTHON_NOT_READY;
+		return;
+	}
+	if (error != -EOPNOTSUPP && error != -EBADMSG) {
+		p->python_search = PYTHON_NOT_FOUND;
+		return;
+	}
+	p->python_search = PYTHON_UNKNOWN;
+	log_notice("process %d: its Python interpreter is of a %s that is not known: native stacks "
+		   "only",
+		   p->pid, error == -EBADMSG ? "build" : "version");
+}
+
 void process_find_python(struct process *p, const struct probes *probes)
 {
 	struct python_target target = {.start_ticks = p->start_ticks};
 	uint64_t runtime;
 	int r;
 
-	if (p->python)
+	if (p->python_search == PYTHON_KNOWN || p->python_search == PYTHON_UNKNOWN)
 		return;
 	r = interpreter_open(p->pid, &p->python, &runtime);
 	if (r < 0) {
-		if (r == -EOPNOTSUPP || r == -EBADMSG)
-			log_notice("process %d: its Python interpreter is %s: native stacks only",
-				   p->pid,
-				   r == -EBADMSG ? "built in a way that is not known"
-						 : "of a version that is not known");
+		python_misfit(p, r);
 		return;
 	}
+	p->python_search = PYTHON_KNOWN;
 	target.runtime = runtime;
 	for (size_t i = 0; i < PYTHON_LAYOUTS; i++)
 		if (python_layouts[i].version == python_layout(p->python)->version)

@@ -57,6 +57,14 @@ struct usage {
 	uint64_t allocated_bytes, freed_bytes; /* in all */
 };
 
+/* What became of looking for an interpreter. */
+enum python_search {
+	PYTHON_NOT_FOUND, /* so far: a library that holds one may be loaded yet */
+	PYTHON_NOT_READY, /* found, but being initialised: look again soon */
+	PYTHON_KNOWN,
+	PYTHON_UNKNOWN, /* a version or build without a layout that fits: native stacks only */
+};
+
 struct python;
 struct modules;
 
@@ -79,6 +87,8 @@ struct process {
 	unsigned int partial; /* 1 << enum process_partial */
 
 	struct python *python; /* NULL: no interpreter, or none that is known */
+	enum python_search python_search;
+	unsigned int python_attempts;
 	struct modules *modules;
 
 	int pidfd; /* readable when the process has ended; -1 where it could not be had */
@@ -102,7 +112,7 @@ int process_allocated(struct process *process, const struct probes *probes,
 /* Applies a free; false where the id is not known (counted as lost by whoever repairs). */
 bool process_freed(struct process *process, uint64_t id);
 
-/* Looks for an interpreter in the process and tells the probes; repeats are cheap once found. */
+/* Looks for an interpreter in the process and tells the probes, unless that is settled. */
 void process_find_python(struct process *process, const struct probes *probes);
 
 double process_unix_now(void);

@@ -34,7 +34,7 @@ struct client {
 };
 
 struct server {
-	char *path;
+	char *path, *lock_path;
 	int lock_fd;
 	int fd;
 	gid_t group; /* -1: there is no such group */
@@ -245,19 +245,26 @@ static void make_parent(const char *path)
 	(void)mkdir(parent, 0755);
 }
 
-static int claim_lock(const char *path)
+/* The lock on a file beside the socket. The file goes with its holder, so whoever comes to hold a
+ * lock looks whether its file is still the one with that name.
+ */
+static int claim_lock(const char *lock)
 {
-	_cleanup_free_ char *lock = NULL;
-	_cleanup_close_ int fd = -1;
+	for (;;) {
+		_cleanup_close_ int fd =
+			open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		struct stat held, named;
 
-	if (asprintf(&lock, "%s.lock", path) < 0)
-		return -ENOMEM;
-	fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return -errno;
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
-	return TAKE_FD(fd);
+		if (fd < 0)
+			return -errno;
+		if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+			return errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
+		if (fstat(fd, &held) < 0)
+			return -errno;
+		if (stat(lock, &named) == 0 && named.st_dev == held.st_dev &&
+		    named.st_ino == held.st_ino)
+			return TAKE_FD(fd);
+	}
 }
 
 int server_claim(const char *path, struct server **ret)
@@ -267,21 +274,22 @@ int server_claim(const char *path, struct server **ret)
 
 	if (!s)
 		return -ENOMEM;
-	s->fd = -1;
+	s->fd = s->lock_fd = -1;
 	s->group = group ? group->gr_gid : (gid_t)-1;
 	LIST_INIT(&s->clients);
 	make_parent(path);
-	s->lock_fd = claim_lock(path);
+	s->path = strdup(path);
+	if (!s->path || asprintf(&s->lock_path, "%s.lock", path) < 0) {
+		s->lock_path = NULL;
+		server_free(s);
+		return -ENOMEM;
+	}
+	s->lock_fd = claim_lock(s->lock_path);
 	if (s->lock_fd < 0) {
 		int r = s->lock_fd;
 
-		free(s);
-		return r;
-	}
-	s->path = strdup(path);
-	if (!s->path) {
 		server_free(s);
-		return -ENOMEM;
+		return r;
 	}
 	*ret = s;
 	return 0;
@@ -341,9 +349,12 @@ struct server *server_free(struct server *s)
 		close(s->fd);
 		unlink(s->path);
 	}
-	/* The lock file stays: removing it would let two successors hold two locks. */
-	close(s->lock_fd);
+	if (s->lock_fd >= 0) {
+		unlink(s->lock_path);
+		close(s->lock_fd);
+	}
 	free(s->path);
+	free(s->lock_path);
 	free(s);
 	return NULL;
 }

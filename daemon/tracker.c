@@ -307,6 +307,9 @@ void tracker_tick(struct tracker *t)
 	uint64_t counters[COUNTER_MAX], now;
 
 	probes_consume(t->probes);
+	table_foreach (&t->processes, struct process_ref, waiting)
+		if (waiting->process->python_search == PYTHON_NOT_READY)
+			process_find_python(waiting->process, t->probes);
 	if (sd_event_now(t->loop, CLOCK_MONOTONIC, &now) < 0 ||
 	    now - t->repaired_at < REPAIR_INTERVAL_USEC || probes_counters(t->probes, counters) < 0)
 		return;
