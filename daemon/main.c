@@ -210,7 +210,7 @@ static int start_serving(struct daemon *d)
 	if (r < 0) {
 		log_error("%s: cannot listen for HTTP: %s; choose another with --listen, or none",
 			  d->config.listen, strerror(-r));
-		return r == -EADDRINUSE ? DAEMON_ALREADY_RUNS : DAEMON_FAILURE;
+		return DAEMON_FAILURE;
 	}
 	return -1;
 }

@@ -186,9 +186,23 @@ int probes_set_python(const struct probes *p, pid_t pid, const struct python_tar
 		       : 0;
 }
 
-int probes_forget(const struct probes *p, const struct live_key *key)
+size_t probes_forget(const struct probes *p, const struct live_key *keys, size_t n)
 {
-	return bpf_map_delete_elem(bpf_map__fd(p->object->maps.live), key) < 0 ? -errno : 0;
+	int fd = bpf_map__fd(p->object->maps.live);
+	size_t at = 0, removed = 0;
+
+	while (at < n) {
+		uint32_t count = (uint32_t)MIN(n - at, LIVE_BATCH);
+		int r = bpf_map_delete_batch(fd, keys + at, &count, NULL);
+
+		removed += count;
+		at += count;
+		if (r == -ENOENT)
+			at++; /* the kernel stops at a key that is not there: the next one */
+		else if (r < 0)
+			break;
+	}
+	return removed;
 }
 
 int probes_each_live(const struct probes *p, probes_live_fn fn, void *userdata)

@@ -42,7 +42,9 @@ int probes_counters(const struct probes *p, uint64_t ret[COUNTER_MAX]);
 int probes_list_process(const struct probes *p, pid_t pid);
 int probes_image(const struct probes *p, pid_t pid, struct process_image *ret);
 int probes_set_python(const struct probes *p, pid_t pid, const struct python_target *target);
-int probes_forget(const struct probes *p, const struct live_key *key);
+
+/* Removes entries of the live map; returns how many of them were there. */
+size_t probes_forget(const struct probes *p, const struct live_key *keys, size_t n);
 
 /* Walks over what the kernel holds; a result of fn other than 0 ends a walk and is returned. What
  * is added or removed meanwhile may or may not be seen.

@@ -12,6 +12,7 @@
 #include "procfs.h"
 #include "tracker.h"
 
+#define RELEASE_BATCH 1024
 #define REPAIR_INTERVAL_USEC 1000000
 
 void tracker_init(struct tracker *t, sd_event *loop, const pid_t *only, size_t n_only)
@@ -46,16 +47,21 @@ static struct process *find_image(const struct tracker *t, uint32_t image)
 /* What a process held is gone: from the tables, and from the kernel's maps. */
 static void release(struct tracker *t, struct process *p)
 {
+	struct live_key keys[RELEASE_BATCH];
+	size_t n = 0;
+
 	table_foreach (&p->allocs, struct alloc, alloc) {
-		struct live_key key = {
+		keys[n++] = (struct live_key){
 			.addr = alloc->ptr,
 			.image = p->image,
 			.space = kind_space(api_kind(alloc->api)),
 		};
-
-		if (probes_forget(t->probes, &key) == 0)
-			t->ended++;
+		if (n == RELEASE_BATCH) {
+			t->ended += probes_forget(t->probes, keys, n);
+			n = 0;
+		}
 	}
+	t->ended += probes_forget(t->probes, keys, n);
 	table_foreach (&p->stacks, struct site_ref, ref)
 		probes_forget_stack(t->probes, p->image, ref->stack);
 	t->allocations -= p->allocs.count;
@@ -244,8 +250,8 @@ static int repair_live(const struct live_key *key, const struct live_value *valu
 	if (value->api >= API_MAX)
 		return 0;
 	if (!p) { /* the end of its process was lost */
-		if (t->n_only == 0 && probes_forget(t->probes, key) == 0)
-			t->ended++;
+		if (t->n_only == 0)
+			t->ended += probes_forget(t->probes, key, 1);
 		return 0;
 	}
 	if (process_allocated(p, t->probes, &event) > 0) {
