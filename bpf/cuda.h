@@ -18,6 +18,13 @@ static __always_inline const volatile struct api_row *row_of(__u64 cookie)
 	return &api_table[cookie];
 }
 
+static __always_inline bool is_kind(const struct live_value *value, enum memory_kind kind)
+{
+	const volatile struct api_row *row = row_of(value->api);
+
+	return row && row->kind == kind;
+}
+
 /* Rows use the first four arguments only. All four are read before one is chosen: the verifier
  * allows only constant offsets into the registers, and the compiler would choose the offset.
  */
@@ -48,10 +55,17 @@ static __always_inline void begin_free(struct process_image *p, struct thread *t
 {
 	struct live_key key = {.addr = th->pointer, .image = p->image, .space = row->space};
 	struct live_value *value = bpf_map_lookup_elem(&live, &key);
+	bool is_ipc;
 
 	if (!value)
 		return;
+	is_ipc = is_kind(value, KIND_IPC);
+	th->shared = is_ipc && __sync_fetch_and_add(&value->size, -1) > 0;
+	if (th->shared)
+		return; /* opened more than once: this is not the last close */
 	th->taken = *value;
+	if (is_ipc)
+		th->taken.size = 0;
 	/* Two threads may free one pointer at once: whoever removes it has it. */
 	if (bpf_map_delete_elem(&live, &key))
 		th->taken.id = 0;
@@ -118,6 +132,7 @@ int api_entry(struct pt_regs *ctx)
 	if (row->pointer == POINTER_ARG32)
 		th->pointer = (__u32)th->pointer;
 	th->taken.id = 0;
+	th->shared = 0;
 	if (row->action == ACTION_ALLOC)
 		begin_alloc(ctx, th, row);
 	else
@@ -142,6 +157,19 @@ static __always_inline bool read_result(const struct thread *th, const volatile 
 	if (bpf_probe_read_user(&pitch, row->size == SIZE_PITCH32 ? 4 : 8, (const void *)th->size))
 		return false;
 	*size = pitch * th->height;
+	return true;
+}
+
+/* Opening one IPC handle twice gives the same mapping twice, which lives until its last close. An
+ * entry of this kind has no size of its own, so its size counts the further opens.
+ */
+static __always_inline bool open_again(const struct live_key *key)
+{
+	struct live_value *value = bpf_map_lookup_elem(&live, key);
+
+	if (!value || !is_kind(value, KIND_IPC))
+		return false;
+	__sync_fetch_and_add(&value->size, 1);
 	return true;
 }
 
@@ -189,6 +217,8 @@ static __always_inline void end_alloc(struct pt_regs *ctx, struct task_struct *t
 	}
 	if (!key.addr) /* success with nothing: size 0 */
 		return;
+	if (row->kind == KIND_IPC && open_again(&key))
+		return;
 	count(COUNTER_ALLOCS_SEEN);
 	supersede(p, &key);
 	if (p->live >= LIVE_PER_PROCESS) {
@@ -212,6 +242,11 @@ static __always_inline void end_free(struct process_image *p, struct thread *th,
 	struct live_key key = {.addr = th->pointer, .image = p->image, .space = row->space};
 	struct live_value unknown = {.api = th->api, .device = DEVICE_UNKNOWN};
 
+	if (th->shared) {
+		if (result)
+			open_again(&key);
+		return;
+	}
 	if (result) {
 		count(COUNTER_FAILED_FREES);
 		if (!th->taken.id)

@@ -28,7 +28,7 @@ struct thread {
 	__u32 python;
 	__u32 native;
 	__u32 flags;
-	__u32 zero;
+	__u32 shared; /* the call closes one of several opens */
 	__u64 words[STACK_WORDS];
 	__u8 frame[136]; /* of Python, as read from the process */
 };

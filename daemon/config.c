@@ -187,6 +187,17 @@ void config_free(struct config *config)
 	*config = (struct config){0};
 }
 
+/* The variable that the client reads too stands between the files and the command line. */
+static int set_environment(struct config *config, char *ret_error, size_t n)
+{
+	const char *value = getenv(PROTOCOL_SOCKET_ENV), *why = "no memory";
+	int r = value && *value ? parse_socket(config, value, &why) : 0;
+
+	if (r < 0)
+		snprintf(ret_error, n, "$" PROTOCOL_SOCKET_ENV ": %s", why);
+	return r;
+}
+
 static int set_defaults(struct config *config)
 {
 	int r = set_string(&config->socket, PROTOCOL_SOCKET);
@@ -383,6 +394,8 @@ int config_load(struct config *ret, const char *path, bool must_exist, char *ret
 		r = read_file(&config, path, must_exist, ret_error, n);
 	if (r == 0)
 		r = read_drop_ins(&config, path, ret_error, n);
+	if (r == 0)
+		r = set_environment(&config, ret_error, n);
 	if (r < 0)
 		return r;
 	*ret = config;

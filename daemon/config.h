@@ -36,7 +36,8 @@ extern const struct config_key config_keys[];
 extern const size_t config_keys_count;
 
 /* Takes the defaults, then the file, then the files *.conf in the folder PATH.d in alphabetical
- * order; each may set again what came before, and lists grow. A missing file is an error only with
+ * order; each may set again what came before, and lists grow; then
+ * $SRTLEAK_SOCKET. A missing file is an error only with
  * must_exist. What ret held before is not freed. On failure ret is left alone and ret_error says
  * "FILE: why" or "FILE:LINE: KEY: why": -EINVAL for what the files say, else the errno of reading
  * them.

@@ -54,6 +54,12 @@ static enum MHD_Result answer_text(struct MHD_Connection *connection, unsigned i
 	return answer(connection, status, "text/plain; charset=utf-8", &body);
 }
 
+/* Nothing, or a colon and digits. */
+static bool is_port(const char *s)
+{
+	return *s == '\0' || (*s == ':' && s[1 + strspn(s + 1, "0123456789")] == '\0');
+}
+
 /* A page of another origin can make a browser here ask us under its own name (DNS rebinding), but
  * it cannot choose an address for its name.
  */
@@ -67,7 +73,7 @@ static bool host_is_address(const char *host)
 		host++;
 		n--;
 	}
-	if (n >= sizeof(name))
+	if (n >= sizeof(name) || !is_port(host + n + (host[n] == ']')))
 		return false;
 	memcpy(name, host, n);
 	name[n] = '\0';

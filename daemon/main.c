@@ -144,9 +144,10 @@ static int on_ring(sd_event_source *source, int fd, uint32_t revents, void *user
 static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct daemon *d = userdata;
+	bool more;
 
-	tracker_tick(&d->tracker);
-	sd_event_source_set_time(source, usec + TRACKER_TICK_USEC);
+	more = tracker_tick(&d->tracker);
+	sd_event_source_set_time(source, more ? usec : usec + TRACKER_TICK_USEC);
 	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "api.h"
@@ -21,7 +22,16 @@ struct probes {
 	struct ring_buffer *ring;
 	probes_event_fn event;
 	void *userdata;
+	uint64_t turn_ends; /* CLOCK_MONOTONIC */
 };
+
+static uint64_t monotonic_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
+}
 
 static int on_event(void *userdata, void *data, size_t size)
 {
@@ -29,7 +39,8 @@ static int on_event(void *userdata, void *data, size_t size)
 
 	if (size >= sizeof(struct event))
 		p->event(data, p->userdata);
-	return 0;
+	/* A failure ends the walk behind this event. */
+	return monotonic_ns() < p->turn_ends ? 0 : -EAGAIN;
 }
 
 /* libbpf explains a failed load at warning level; its chatter below that is of no use here. */
@@ -135,9 +146,10 @@ int probes_ring_fd(const struct probes *p)
 	return ring_buffer__epoll_fd(p->ring);
 }
 
-int probes_consume(struct probes *p)
+bool probes_consume(struct probes *p)
 {
-	return ring_buffer__consume(p->ring);
+	p->turn_ends = monotonic_ns() + PROBES_TURN_NS;
+	return ring_buffer__consume(p->ring) == -EAGAIN;
 }
 
 int probes_counters(const struct probes *p, uint64_t ret[COUNTER_MAX])

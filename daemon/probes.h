@@ -36,7 +36,12 @@ struct bpf_program *probes_return(const struct probes *p);
 
 /* Readable when a probe has forced a wake-up; smaller fills wait for probes_consume(). */
 int probes_ring_fd(const struct probes *p);
-int probes_consume(struct probes *p);
+
+/* Hands over what is in the ring, for some milliseconds at most, because naming a new stack takes
+ * long and others wait; returns whether there may be more.
+ */
+bool probes_consume(struct probes *p);
+#define PROBES_TURN_NS 10000000ULL
 
 int probes_counters(const struct probes *p, uint64_t ret[COUNTER_MAX]);
 int probes_list_process(const struct probes *p, pid_t pid);

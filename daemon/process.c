@@ -219,22 +219,33 @@ static struct site *site_of_names(struct process *p, enum api api, const struct 
 	return ref->site;
 }
 
+/* Code objects die, and others come to lie at their addresses: what a stack was called once must be
+ * looked at again, as far as the time for that goes.
+ */
+static bool is_settled(struct process *p, const struct site_ref *known)
+{
+	if (known->site->n_python == 0 || p->rechecks == 0)
+		return true;
+	p->rechecks--;
+	return false;
+}
+
 static struct site *site_of(struct process *p, const struct probes *probes,
 			    const struct event *event)
 {
-	/* Stack ids are odd multiples away from each other by kind; 0 is no key. */
-	uint64_t key = event->stack * 0x9e3779b97f4a7c15ULL + api_kind(event->api) + 1;
+	uint64_t mixed = event->stack * 0x9e3779b97f4a7c15ULL + api_kind(event->api) + 1;
+	uint64_t key = mixed ? mixed : 1; /* 0 is no key */
 	_cleanup_(buffer_free) struct buffer strings = {0};
 	struct site_stack stack = {0};
 	struct site_ref *known;
 	struct site *site;
 
-	known = table_find(&p->stacks, key ? key : 1);
-	if (known)
+	known = table_find(&p->stacks, key);
+	if (known && is_settled(p, known))
 		return known->site;
 	resolve(p, probes, event, &strings, &stack);
 	site = site_of_names(p, event->api, &stack);
-	if (site && table_add(&p->stacks, key ? key : 1, (void **)&known) > 0) {
+	if (site && table_add(&p->stacks, key, (void **)&known) >= 0) {
 		known->site = site;
 		known->stack = event->stack;
 	}

@@ -16,6 +16,8 @@
 
 #define SITES_PER_PROCESS 4096 /* what exceeds it is summed in one site without a stack */
 
+#define RECHECKS_PER_TICK 8 /* some 100 us each */
+
 /* Why figures may be too low: bits, and their names in interface.md. */
 #define PROCESS_PARTIALS(X)           \
 	X(LATE_ATTACH, "late_attach") \
@@ -89,6 +91,7 @@ struct process {
 	struct python *python; /* NULL: no interpreter, or none that is known */
 	enum python_search python_search;
 	unsigned int python_attempts;
+	unsigned int rechecks; /* of known Python stacks, left until the next tick */
 	struct modules *modules;
 
 	int pidfd; /* readable when the process has ended; -1 where it could not be had */

@@ -99,10 +99,15 @@ static bool send_out(struct client *c)
 	return true;
 }
 
+static const char *has_request(const struct client *c)
+{
+	return c->in.size > 0 ? memchr(c->in.data, 0, c->in.size) : NULL;
+}
+
 /* Begins the next reply if a whole request has come; false: the client sends nonsense. */
 static bool take_request(struct client *c)
 {
-	const char *end = c->in.size > 0 ? memchr(c->in.data, 0, c->in.size) : NULL;
+	const char *end = has_request(c);
 	size_t size;
 
 	if (!end)
@@ -134,8 +139,9 @@ static bool serve(struct client *c)
 	}
 	if (!send_out(c))
 		return false;
-	if (c->out.size > 0 || c->reply)
-		events = EPOLLOUT; /* reads its next request when it has taken this reply */
+	/* It reads on when it has taken what it asked for; what is left of its turn comes later. */
+	if (c->out.size > 0 || c->reply || has_request(c))
+		events = EPOLLOUT;
 	return sd_event_source_set_io_events(c->source, events) >= 0;
 }
 

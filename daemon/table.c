@@ -184,7 +184,9 @@ void *table_next(const struct table *t, struct table_cursor *cursor)
 {
 	size_t i;
 
-	if (cursor->done || !t->slots)
+	if (!t->slots)
+		cursor->done = true;
+	if (cursor->done)
 		return NULL;
 	for (i = home_of(t, cursor->from); i < t->slot_count; i++) {
 		uint64_t key = key_at(t, i), hash = hash_of(key);

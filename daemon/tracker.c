@@ -92,7 +92,8 @@ static int on_ended(sd_event_source *source, int fd, uint32_t revents, void *use
 			start_ticks = ref->process->start_ticks;
 		}
 	/* Its last events are in the ring; they may remove it, and its pid may be another's. */
-	probes_consume(t->probes);
+	while (probes_consume(t->probes))
+		;
 	p = tracker_find(t, pid);
 	if (p && p->start_ticks == start_ticks)
 		remove_process(t, p);
@@ -224,6 +225,19 @@ void tracker_event(const struct event *event, void *userdata)
 	}
 }
 
+/* Ends images whose own end was lost: the probes know another one by now, or none. */
+static void repair_ended(struct tracker *t)
+{
+	table_foreach (&t->processes, struct process_ref, ref) {
+		struct process *p = ref->process;
+		struct process_image image;
+
+		if (p->image &&
+		    (probes_image(t->probes, p->pid, &image) < 0 || image.image != p->image))
+			release(t, p);
+	}
+}
+
 static int repair_image(pid_t pid, const struct process_image *image, void *userdata)
 {
 	(void)process_of(userdata, image->image, pid);
@@ -249,7 +263,9 @@ static int repair_live(const struct live_key *key, const struct live_value *valu
 
 	if (value->api >= API_MAX)
 		return 0;
-	if (!p) { /* the end of its process was lost */
+	if (api_kind(value->api) == KIND_IPC)
+		event.size = 0; /* it is the number of further opens */
+	if (!p) {               /* the end of its process was lost */
 		if (t->n_only == 0)
 			t->ended += probes_forget(t->probes, key, 1);
 		return 0;
@@ -285,6 +301,7 @@ static void repair(struct tracker *t)
 	int r;
 
 	t->sweep = t->sweep == 1 ? 2 : 1;
+	repair_ended(t);
 	r = probes_each_image(t->probes, repair_image, t);
 	if (r == 0)
 		r = probes_each_live(t->probes, repair_live, t);
@@ -308,22 +325,26 @@ static void note_losses(struct process *p, const struct probes *probes)
 		p->partial |= 1U << PARTIAL_LOST;
 }
 
-void tracker_tick(struct tracker *t)
+bool tracker_tick(struct tracker *t)
 {
 	uint64_t counters[COUNTER_MAX], now;
 
-	probes_consume(t->probes);
-	table_foreach (&t->processes, struct process_ref, waiting)
-		if (waiting->process->python_search == PYTHON_NOT_READY)
-			process_find_python(waiting->process, t->probes);
+	if (probes_consume(t->probes))
+		return true; /* first what is waiting, and others' turns in between */
+	table_foreach (&t->processes, struct process_ref, ref) {
+		ref->process->rechecks = RECHECKS_PER_TICK;
+		if (ref->process->python_search == PYTHON_NOT_READY)
+			process_find_python(ref->process, t->probes);
+	}
 	if (sd_event_now(t->loop, CLOCK_MONOTONIC, &now) < 0 ||
 	    now - t->repaired_at < REPAIR_INTERVAL_USEC || probes_counters(t->probes, counters) < 0)
-		return;
+		return false;
 	t->repaired_at = now;
 	if (counters[COUNTER_LOST_RING] != t->lost_before) {
 		t->lost_before = counters[COUNTER_LOST_RING];
 		repair(t);
 	}
-	table_foreach (&t->processes, struct process_ref, ref)
-		note_losses(ref->process, t->probes);
+	table_foreach (&t->processes, struct process_ref, noted)
+		note_losses(noted->process, t->probes);
+	return false;
 }

@@ -51,10 +51,10 @@ struct process *tracker_find(const struct tracker *t, pid_t pid);
 /* The process runs another program now. */
 void tracker_executed(struct tracker *t, pid_t pid);
 
-/* Fetches what lies in the ring; repairs the tables from the live map where events were lost.
- * Called every TRACKER_TICK_USEC and on wake-ups.
+/* Fetches what lies in the ring; repairs the tables from the live map where events were lost. To be
+ * called every TRACKER_TICK_USEC and on wake-ups, and soon again where it returns true.
  */
-void tracker_tick(struct tracker *t);
+bool tracker_tick(struct tracker *t);
 #define TRACKER_TICK_USEC 100000
 
 #endif

@@ -53,7 +53,7 @@ _Static_assert(sizeof(struct live_key) == 16, "no padding in keys");
 
 struct live_value {
 	__u64 id;
-	__u64 size;
+	__u64 size; /* bytes; of an IPC mapping the number of further opens */
 	__u64 time_ns;
 	__u64 stack;
 	__u32 tid;

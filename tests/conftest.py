@@ -21,6 +21,7 @@ BIN = pathlib.Path(os.environ.get("SRTLEAK_BIN", BUILD))  # build/sanitize for t
 SIM = BUILD / "simcuda"
 LEAK = BUILD / "workloads" / "leak"
 PATIENCE = 20.0  # seconds
+DEADLINE = 120  # seconds, for one test
 
 
 def need(condition, reason):
@@ -42,6 +43,20 @@ def wait_until(condition, what, patience=PATIENCE):
         if time.monotonic() > end:
             raise AssertionError(f"not within {patience} s: {what}")
         time.sleep(0.02)
+
+
+@pytest.fixture(autouse=True)
+def deadline():
+    """A test that waits for a process for ever fails instead of stopping the others."""
+
+    def too_late(*_):
+        raise AssertionError(f"not done within {DEADLINE} s")
+
+    before = signal.signal(signal.SIGALRM, too_late)
+    signal.alarm(DEADLINE)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 def free_port():

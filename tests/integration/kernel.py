@@ -22,11 +22,27 @@ def held_by(pid):
     """The same of one process, by its descriptors: {(kind, id)}."""
     held = set()
     for info in pathlib.Path(f"/proc/{pid}/fdinfo").iterdir():
-        for line in info.read_text().splitlines():
+        try:
+            lines = info.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:  # closed meanwhile
+            continue
+        for line in lines:
             key, _, value = line.partition(":")
             if key in ("prog_id", "map_id", "link_id"):
                 held.add((key[:-3], int(value)))
     return held
+
+
+def other_daemons(pid):
+    """Other srtleakd of this host, whose probes sit in the same places."""
+    others = []
+    for comm in pathlib.Path("/proc").glob("[0-9]*/comm"):
+        try:
+            if comm.read_text(encoding="utf-8") == "srtleakd\n" and int(comm.parts[2]) != pid:
+                others.append(int(comm.parts[2]))
+        except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
+            continue
+    return others
 
 
 def map_entries(pid, name):
@@ -36,12 +52,24 @@ def map_entries(pid, name):
     return bpftool("map", "dump", "id", number)
 
 
-def first_byte(pid, library, symbol):
-    """The first byte of an exported function in a process's memory: 0xcc where it is probed."""
+def symbol_offset(library, symbol):
+    """Where an exported function is, in memory and (in these libraries) in the file too."""
     nm = subprocess.run(["nm", "-D", str(library)], capture_output=True, text=True, check=True)
     (offset,) = [int(w[0], 16) for w in map(str.split, nm.stdout.splitlines()) if w[-1] == symbol]
-    maps = pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines()
-    base = min(int(m.split("-")[0], 16) for m in maps if m.endswith(pathlib.Path(library).name))
+    return offset
+
+
+def file_byte(library, symbol):
+    """The first byte of an exported function in the file."""
+    with open(library, "rb") as file:
+        file.seek(symbol_offset(library, symbol))
+        return file.read(1)[0]
+
+
+def first_byte(pid, library, symbol):
+    """The same in a process's memory."""
+    maps = pathlib.Path(f"/proc/{pid}/maps").read_text(encoding="utf-8").splitlines()
+    base = min(int(m.split("-")[0], 16) for m in maps if m.endswith(str(library)))
     with open(f"/proc/{pid}/mem", "rb") as memory:
-        memory.seek(base + offset)
+        memory.seek(base + symbol_offset(library, symbol))
         return memory.read(1)[0]

@@ -3,15 +3,13 @@
 import json
 import os
 import pathlib
-import re
 import shutil
 import signal
 import subprocess
-import time
 
 import kernel
 import pytest
-from conftest import BUILD, LEAK, PATIENCE, ROOT, SIM, as_entries, read_ledger, wait_until
+from conftest import BIN, BUILD, LEAK, PATIENCE, ROOT, wait_until
 
 FORKER = ROOT / "tests" / "workloads" / "forker.py"
 JUMP = BUILD / "workloads" / "jump"
@@ -19,6 +17,7 @@ AT_ONCE = 1.0  # seconds within which an end must show
 COUNT = 25
 FILLS_THE_RING = 70_000  # events
 PID_ATTEMPTS = 300
+BREAKPOINT = 0xCC  # x86
 
 
 def holding(workload, *options, count=COUNT, **environment):
@@ -55,6 +54,13 @@ def assert_gone(daemon, pid, image):
     wait_until(lambda: not live_of(daemon, image), "the live map holds nothing of it", AT_ONCE)
     assert image_of(daemon, pid) is None
     assert daemon.run("allocs", pid).returncode == 5
+
+
+def test_nothing_to_show(start_daemon):
+    daemon = start_daemon("--pid", str(os.getpid()))
+    command = [BIN / "srtleakctl", "--socket", daemon.socket, "--json", "ps"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=5)
+    assert json.loads(run.stdout) == {"processes": []}
 
 
 @pytest.mark.parametrize("how", ["exit", signal.SIGKILL, signal.SIGSEGV])
@@ -94,20 +100,48 @@ def test_thread_exit_inside_a_call(start_daemon, workload, tmp_path):
     assert_gone(daemon, process.pid, image)
 
 
-def test_exec_of_another_program(daemon, workload, tmp_path):
-    """The second program is another file, so its code and sites have other names."""
-    program = tmp_path / "first-program"
-    shutil.copy(LEAK, program)
-    process = workload(program, "--step", COUNT, 4096, "--exec", "--step", "3", "8192")
-    assert process.line()["phase"] == "loaded"
-    other = tmp_path / "second-program"
-    shutil.copy(LEAK, other)
+PYTHON_HOLDER = """
+import ctypes, os, sys
+runtime = ctypes.CDLL(os.environ["SIMCUDA_DIR"] + "/libcudart.so.13")
+def allocate():
+    ptr = ctypes.c_void_p()
+    assert runtime.cudaMalloc(ctypes.byref(ptr), ctypes.c_size_t(4096)) == 0
+def fill(count):
+    for _ in range(count):
+        allocate()
+print('{"phase": "loaded"}', flush=True)
+sys.stdin.readline()
+fill(int(sys.argv[1]))
+print('{"phase": "allocated"}', flush=True)
+sys.stdin.readline()
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
+
+def functions_of(daemon, pid):
+    """The Python functions, and the modules of native code, in all of a process's stacks."""
+    sites = daemon.ctl("sites", pid, "--limit", "0")["sites"]
+    return (
+        {frame["function"] for site in sites for frame in site["python"]},
+        {frame["module"] for site in sites for frame in site["native"]},
+    )
+
+
+def test_exec_of_another_program(daemon, workload, tmp_path):
+    other = tmp_path / "other-program"
+    shutil.copy(LEAK, other)
+    process = workload(
+        "/usr/bin/python3", "-c", PYTHON_HOLDER, COUNT, other, "--step", "3", "8192"
+    )
+    assert process.line()["phase"] == "loaded"
+    wait_until(lambda: process.pid in daemon.pids(), "the first program is known")
     process.step()
     assert process.line()["phase"] == "allocated"
     count_is(daemon, process.pid, COUNT)
     image = image_of(daemon, process.pid)
-    assert module_of(daemon, process.pid) == {"first-program"}
+    functions, modules = functions_of(daemon, process.pid)
+    assert functions == {"allocate", "fill", "<module>"} and other.name not in modules
+
     process.step()
     assert process.line()["phase"] == "loaded"
     wait_until(lambda: not live_of(daemon, image), "nothing of the first program", AT_ONCE)
@@ -115,3 +149,169 @@ def test_exec_of_another_program(daemon, workload, tmp_path):
     assert process.line()["phase"] == "allocated"
     count_is(daemon, process.pid, 3)
     assert {a["size"] for a in daemon.allocs(process.pid)} == {8192}
+    functions, modules = functions_of(daemon, process.pid)
+    assert functions == set() and other.name in modules
+
+
+def lose_events(daemon, workload, *options):
+    """A process whose last news found the ring full; the daemon is stopped."""
+    process = workload(LEAK, "--step", FILLS_THE_RING, 4096, *options)
+    assert process.line()["phase"] == "loaded"
+    wait_until(lambda: process.pid in daemon.pids(), "it is known")
+    daemon.process.send_signal(signal.SIGSTOP)
+    process.step()
+    assert process.line()["phase"] == "allocated"
+    return process
+
+
+def test_exit_that_was_lost(daemon, workload):
+    process = lose_events(daemon, workload)
+    process.kill()
+    daemon.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: process.pid not in daemon.pids(), "it is not shown any more")
+    wait_until(lambda: image_of(daemon, process.pid) is None, "its image is over")
+    assert daemon.ctl("status")["events"]["lost"]["ring_full"] > 0
+    wait_until(
+        lambda: len(kernel.map_entries(daemon.process.pid, "live")) < FILLS_THE_RING,
+        "the live map holds nothing of it",
+    )
+
+
+def test_exec_that_was_lost(daemon, workload):
+    process = lose_events(daemon, workload, "--exec", "--step", "3", "8192")
+    process.step()
+    assert process.line()["phase"] == "loaded"
+    daemon.process.send_signal(signal.SIGCONT)
+    wait_until(
+        lambda: not daemon.process_row(process.pid) or not daemon.allocs(process.pid),
+        "nothing of the first program is shown",
+        patience=5,
+    )
+    process.step()
+    assert process.line()["phase"] == "allocated"
+    count_is(daemon, process.pid, 3)
+
+
+def test_fork_without_exec(daemon, workload):
+    parent = holding(workload, "--fork")
+    count_is(daemon, parent.pid, COUNT)
+    children = pathlib.Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+    (child,) = map(int, children)
+    assert child not in daemon.pids() and image_of(daemon, child) is None
+    assert daemon.run("allocs", child).returncode == 5
+
+    os.kill(child, signal.SIGKILL)
+    wait_until(lambda: " Z " in pathlib.Path(f"/proc/{child}/stat").read_text(), "its end")
+    count_is(daemon, parent.pid, COUNT)
+
+
+def test_forked_python_child(daemon, workload):
+    """Its first allocation already has its Python stack, before the daemon has seen the child."""
+    parent = workload("/usr/bin/python3", FORKER)
+    assert parent.line()["pid"] == parent.pid
+    wait_until(lambda: parent.pid in daemon.pids(), "the parent is known")
+    parent.step()
+    child = parent.line()["child"]
+    assert child not in daemon.pids()
+    parent.step()
+    assert parent.line() == {"child": child, "phase": "allocated"}
+
+    count_is(daemon, child, 1)
+    (site,) = daemon.ctl("sites", child)["sites"]
+    frames = [(f["function"], pathlib.Path(f["file"]).name) for f in site["python"]]
+    assert frames[:2] == [("first_allocation", "forker.py"), ("child_main", "forker.py")]
+    assert frames[-1] == ("<module>", "forker.py")
+    assert daemon.allocs(parent.pid) == []
+
+
+def start_as(pid, workload, *options):
+    """A leak with this very pid, which its predecessor has left; bounded attempts."""
+    for _ in range(PID_ATTEMPTS):
+        pathlib.Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
+        process = workload(LEAK, *options)
+        if process.pid == pid:
+            return process
+        process.kill()
+    pytest.skip(f"pid {pid} could not be had again in {PID_ATTEMPTS} attempts")
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["seen", "unseen"])
+def test_pid_used_again(daemon, workload, stopped):
+    """Unseen: both processes' news wait in the ring together."""
+    first = holding(workload)
+    count_is(daemon, first.pid, COUNT)
+    image, pid = image_of(daemon, first.pid), first.pid
+    started_at = daemon.process_row(pid)["started_at"]
+    if stopped:
+        daemon.process.send_signal(signal.SIGSTOP)
+    first.kill()
+
+    second = start_as(pid, workload, "--at-once", "--hold", "100", "3", "8192")
+    assert second.line()["phase"] == "loaded"
+    assert second.line()["phase"] == "allocated"
+    daemon.process.send_signal(signal.SIGCONT)
+    wait_until(
+        lambda: daemon.process_row(pid) and daemon.process_row(pid)["started_at"] != started_at,
+        "the successor is shown",
+    )
+    count_is(daemon, pid, 3)
+    assert {a["size"] for a in daemon.allocs(pid)} == {8192}
+    (site,) = daemon.ctl("sites", pid)["sites"]
+    assert (site["count"], site["allocs_total"]) == (3, 3)
+    assert not live_of(daemon, image)
+
+
+@pytest.mark.parametrize(
+    "attach, how",
+    [("multi", signal.SIGTERM), ("multi", signal.SIGINT), ("multi", signal.SIGUSR1)]
+    + [("perf", signal.SIGTERM)],
+)
+def test_end_of_the_daemon(start_daemon, workload, private_libraries, attach, how):
+    libraries = private_libraries()
+    library = libraries / "libcudart.so.13"
+    daemon = start_daemon("--attach", attach, libraries=(str(library),))
+    process = workload(LEAK, "--step", COUNT, 4096, SIMCUDA_DIR=str(libraries))
+    process.line()
+    held = kernel.held_by(daemon.process.pid)
+    assert {kind for kind, _ in held} == {"prog", "map", "link"} and held <= kernel.objects()
+    assert kernel.first_byte(process.pid, library, "cudaMalloc") == BREAKPOINT
+
+    assert daemon.stop(how) == 0
+    assert not os.path.exists(daemon.socket)
+    wait_until(lambda: not held & kernel.objects(), "no program, map or link is left")
+    original = kernel.file_byte(library, "cudaMalloc")
+    assert original != BREAKPOINT
+    wait_until(
+        lambda: kernel.first_byte(process.pid, library, "cudaMalloc") == original
+        or kernel.other_daemons(daemon.process.pid),
+        "the function is what it was",
+    )
+    process.step()
+    assert process.line()["phase"] == "allocated"
+
+
+def test_killed_daemon(start_daemon, workload, tmp_path):
+    """Its successor takes over socket and port, and says what it could not see."""
+    daemon = start_daemon(directory=tmp_path)
+    process = workload(LEAK, "--step", COUNT, 4096, "--then-free")
+    process.line()
+    process.step()
+    assert process.line()["phase"] == "allocated"
+    count_is(daemon, process.pid, COUNT)
+    held = kernel.held_by(daemon.process.pid)
+
+    daemon.process.kill()
+    daemon.process.wait(timeout=PATIENCE)
+    wait_until(lambda: not held & kernel.objects(), "no program, map or link is left")
+    assert os.path.exists(daemon.socket)
+
+    successor = start_daemon(directory=tmp_path)
+    row = wait_until(lambda: successor.process_row(process.pid), "it is found again")
+    assert "late_attach" in row["partial"]
+    process.step()
+    assert process.line()["phase"] == "freed"
+    wait_until(
+        lambda: successor.ctl("status")["calls"]["frees_unknown"] >= COUNT,
+        "frees of what was never seen are counted",
+    )
+    assert successor.allocs(process.pid) == []

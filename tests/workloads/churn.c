@@ -168,6 +168,8 @@ static int allocate(struct worker *w, enum api api, size_t index, uint64_t *ret)
 		return ((open_fn)functions[api])(ret, exported[index], 0);
 	if (rows[api].kind == KIND_GRAPH)
 		return fn(out, (uintptr_t)graph, 0, 0, 0);
+	if (rows[api].pointer == POINTER_OUT32)
+		*ret = UINT64_MAX << 32; /* the upper half is not the function's */
 	if (rows[api].size == SIZE_PITCH || rows[api].size == SIZE_PITCH32)
 		return fn(out, (uintptr_t)&pitch, draw_size(w, api), 1 + draw(w, 16),
 			  PITCH_ELEMENT);
@@ -186,6 +188,8 @@ static void fill(struct worker *w, struct slot *slot)
 	if (rows[api].kind == KIND_IPC && index >= EXPORTED)
 		return;
 	error = allocate(w, api, index, &ptr);
+	if (rows[api].pointer == POINTER_OUT32)
+		ptr = (uint32_t)ptr;
 	count(w, api, error, ptr);
 	slot->api = api;
 	slot->ptr = error ? 0 : ptr;

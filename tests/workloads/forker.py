@@ -30,7 +30,11 @@ def child_main(runtime, stdin):
 
 
 def main():
-    runtime = ctypes.CDLL(os.path.join(os.environ.get("SIMCUDA_DIR", ""), "libcudart.so.13"))
+    directory = os.environ.get("SIMCUDA_DIR", "")
+    runtime = ctypes.CDLL(os.path.join(directory, "libcudart.so.13"))
+    # Ready before the fork: the child maps nothing by which it could be found before it calls.
+    driver = ctypes.CDLL(os.path.join(directory, "libcuda.so.1"))
+    assert driver.cuInit(0) == 0
     say(pid=os.getpid(), phase="loaded")
     os.read(0, 1)
     fork = multiprocessing.get_context("fork")

@@ -28,19 +28,23 @@ def check(error):
         sys.exit(f"ipc_twice.py: CUDA error {error}")
 
 
-def export_memory(to):
+def export_memory(to, until):
+    """Holds the memory until its importer has ended."""
+    os.close(0)
+    os.close(1)
     runtime, ptr, handle = load("libcudart.so.13"), ctypes.c_void_p(), Handle()
     check(runtime.cudaMalloc(ctypes.byref(ptr), ctypes.c_size_t(1 << 20)))
     check(runtime.cudaIpcGetMemHandle(ctypes.byref(handle), ptr))
     os.write(to, bytes(handle))
-    os.read(0, 1)
+    os.read(until, 1)
     os._exit(0)
 
 
 def main():
-    ready, to = os.pipe()
+    (ready, to), (until, alive) = os.pipe(), os.pipe()
     if os.fork() == 0:
-        export_memory(to)
+        os.close(alive)
+        export_memory(to, until)
     handle = Handle.from_buffer_copy(os.read(ready, 64))
     runtime, driver, ptr = load("libcudart.so.13"), load("libcuda.so.1"), ctypes.c_void_p()
 

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Leaves calls of its own cudaMalloc() in ways that never return.
  *
- * usage: jump HOW, with HOW one of return, longjmp, signal, thread, exec
+ * usage: jump HOW, with HOW one of return, again, longjmp, signal, thread, exec
  *
  * The program exports cudaMalloc() itself, as one with a runtime linked in would, and is probed
  * when it is started under the name of a CUDA runtime. A line on stdin lets it make the call that
- * is lost and then KEPT calls that return; after each step it prints {"phase":NAME}.
+ * is lost and then KEPT calls that return (again: all of them the same address); after each step
+ * it prints {"phase":NAME}.
  */
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -23,6 +25,7 @@ int cudaMalloc(void **ptr, size_t size);
 
 static void (*leave)(void);
 static sigjmp_buf outside;
+static bool again;
 
 /* Frames that a later call does not have above it. */
 static __attribute__((noinline)) int call(unsigned int depth)
@@ -43,7 +46,7 @@ __attribute__((noinline)) int cudaMalloc(void **ptr, size_t size)
 	if (leave)
 		leave();
 	*ptr = (void *)(uintptr_t)(BASE + used);
-	used += size;
+	used += again ? 0 : size;
 	return 0;
 }
 
@@ -113,6 +116,7 @@ int main(int argc, char **argv)
 	};
 
 	signal(SIGUSR1, on_signal);
+	again = argc > 1 && strcmp(argv[1], "again") == 0;
 	step("started");
 	for (size_t i = 0; i < ARRAY_SIZE(ways); i++)
 		if (argc > 1 && strcmp(argv[1], ways[i].name) == 0 && ways[i].how)

@@ -6,14 +6,15 @@ usage: stacks.py random SEED COUNT | deep DEPTH... | reuse | replace COUNT
 
 It prints {"phase": "loaded"} when the CUDA runtime is mapped and waits for a line on stdin; then it
 allocates and prints {"records": [[ptr, [[qualname, file, line], ...]], ...]}, innermost frame first,
-and stays until the end of stdin. `reuse` does so once for each line that it reads, each time from a
-function that is made for this one call, and deletes the function at the next line; `replace` makes,
-calls and deletes COUNT such functions at once.
+and stays until the end of stdin. `reuse` does so once and again for each further line, each time from
+a function that is made for this one call and deleted after that line; `replace` makes, calls and
+deletes COUNT such functions at once.
 """
 
 import asyncio
 import ctypes
 import functools
+import gc
 import json
 import os
 import random
@@ -22,6 +23,7 @@ import threading
 
 SIZE = 4096
 records = []
+kept = []  # code objects: whoever reads a name later finds nothing where they are gone
 malloc = None
 
 
@@ -48,6 +50,12 @@ def go_on(shapes):
         shapes[0](shapes[1:])
     else:
         take()
+
+
+def run_source(source, file, rest):
+    code = compile(source, file, "exec")
+    kept.append(code)
+    exec(code, {"go_on": go_on, "rest": rest})
 
 
 # Ways to be on the stack. Each takes what is to be called below it.
@@ -240,15 +248,17 @@ def in_thread(rest):
 
 
 def in_eval(rest):
-    eval("go_on(rest)", {"go_on": go_on, "rest": rest})
+    code = compile("go_on(rest)", "<string>", "eval")
+    kept.append(code)
+    eval(code, {"go_on": go_on, "rest": rest})
 
 
 def in_exec(rest):
-    exec("\n\n\ndef made():\n    go_on(rest)\n\nmade()\n", {"go_on": go_on, "rest": rest})
+    run_source("\n\n\ndef made():\n    go_on(rest)\n\nmade()\n", "<string>", rest)
 
 
-def in_eval_lambda(rest):
-    eval("(lambda x:\n go_on(x))", {"go_on": go_on})(rest)
+def in_exec_lambda(rest):
+    run_source("(lambda x:\n go_on(x))(rest)", "<string>", rest)
 
 
 def größe_läuft(rest):
@@ -260,12 +270,11 @@ def 数を数える(rest):
 
 
 def in_named_file(rest):
-    code = compile("\n\ngo_on(rest)\n", "/tmp/größe 数/\U0001f600\n.py", "exec")
-    exec(code, {"go_on": go_on, "rest": rest})
+    run_source("\n\ngo_on(rest)\n", "/tmp/größe 数/\U0001f600\n.py", rest)
 
 
 def in_undecodable_file(rest):
-    exec(compile("go_on(rest)", "/tmp/bad\udc80.py", "exec"), {"go_on": go_on, "rest": rest})
+    run_source("go_on(rest)", "/tmp/bad\udc80.py", rest)
 
 
 def in_renamed(rest):
@@ -273,6 +282,7 @@ def in_renamed(rest):
         go_on(rest)
 
     inner.__code__ = inner.__code__.replace(co_qualname="\U0001f600")
+    kept.append(inner.__code__)
     inner()
 
 
@@ -359,7 +369,7 @@ SHAPES = [
     plain, many_lines, in_method, in_class_method, in_static_method, in_property, in_call, in_exit,
     in_getattr, in_comparison, in_inner_class, in_class_body, in_lambda, in_generator,
     in_yield_from, in_comprehension, in_generator_expression, in_dict_comprehension, decorated,
-    in_closure, in_except, in_finally, in_thread, in_eval, in_exec, in_eval_lambda, größe_läuft,
+    in_closure, in_except, in_finally, in_thread, in_eval, in_exec, in_exec_lambda, größe_läuft,
     数を数える, in_named_file, in_undecodable_file, in_renamed, in_callback, in_map, in_partial,
     in_finalizer, in_operator, in_coroutine, in_async_generator,
 ]  # fmt: skip
@@ -391,18 +401,22 @@ def make_function(number):
     return namespace[name]
 
 
-def report():
-    print(json.dumps({"records": records}), flush=True)
+def report(**more):
+    print(json.dumps({"records": records, **more}), flush=True)
     records.clear()
 
 
 def allocate_reusing():
-    for number, _ in enumerate(sys.stdin):
+    number = 0
+    while True:
         function = make_function(number)
         function()
-        report()
-        sys.stdin.readline()
+        report(code=id(function.__code__))
+        if not sys.stdin.readline():
+            return
         del function
+        gc.collect()  # it and its globals hold each other
+        number += 1
 
 
 def allocate_replacing(count):
