@@ -10,6 +10,7 @@ packages="
 	libelf-dev zlib1g-dev libsystemd-dev libjansson-dev libmicrohttpd-dev libinih-dev libiberty-dev
 	libcmocka-dev python3 python3-pytest python3.11
 	clang-format clang-tidy
+	prometheus
 "
 
 missing=
@@ -28,6 +29,7 @@ if [ "$(id -u)" != 0 ]; then
 fi
 echo "deps: installing$missing"
 export DEBIAN_FRONTEND=noninteractive
+export RUNLEVEL=1 # no service is started by being installed (prometheus is here for its promtool)
 apt-get update -qq
 # shellcheck disable=SC2086 # a list of words
 apt-get install -qq -y --no-install-recommends $missing >/dev/null

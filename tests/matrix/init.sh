@@ -249,6 +249,7 @@ check_mode() {
 }
 
 set_up
+echo # what the firmware has written stands in the first line
 for mode in auto multi perf; do
 	check_mode
 done

@@ -16,6 +16,7 @@ may="5.10 7"
 suites="bullseye-security bookworm-security trixie-security trixie-backports"
 meta=linux-image-cloud-amd64
 modes="auto multi perf"
+python=/usr/bin/python3.11
 guest_seconds=300
 
 cache=$PWD/build/matrix
@@ -57,7 +58,7 @@ missing() { # REASON
 
 need_tools() {
 	local tool
-	for tool in qemu-system-x86_64 busybox cpio bpftool python3.11 apt-get; do
+	for tool in qemu-system-x86_64 busybox cpio bpftool $python apt-get; do
 		[ -n "$(PATH=$PATH:/usr/sbin:/sbin command -v $tool)" ] && continue
 		missing "no $tool"
 		finish
@@ -121,7 +122,7 @@ fetch() { # SERIES
 
 # Every file of Python's library that the program in the guest loads.
 python_files() {
-	python3.11 -I -S -c '
+	$python -I -S -c '
 import ctypes, os, sys
 files = {getattr(module, "__file__", None) for module in sys.modules.values()}
 print(*sorted(filter(None, files)), sep="\n")'
@@ -132,8 +133,7 @@ make_initramfs() {
 	local root=$work/root file
 	mkdir -p "$root"/{bin,sim,proc,sys,dev,tmp,run}
 	cp "$(command -v busybox)" "$(PATH=$PATH:/usr/sbin:/sbin command -v bpftool)" \
-		"$(command -v python3.11)" \
-		build/srtleakd build/srtleakctl build/workloads/leak "$root/bin"
+		$python build/srtleakd build/srtleakctl build/workloads/leak "$root/bin"
 	cp build/simcuda/*.so.* "$root/sim"
 	install -m 755 tests/matrix/init.sh "$root/init"
 	cp tests/matrix/leak.py "$root"
@@ -146,7 +146,7 @@ make_initramfs() {
 }
 
 boot() { # IMAGE LOG
-	timeout "$guest_seconds" qemu-system-x86_64 -machine q35 -accel tcg -cpu max -m 1024 -smp 2 \
+	timeout "$guest_seconds" qemu-system-x86_64 -machine q35 -accel tcg -cpu max -m 1024 -smp 1 \
 		-no-reboot -nodefaults -nographic -serial stdio -monitor none \
 		-kernel "$1" -initrd "$work/initramfs" \
 		-append "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable rdinit=/init" \
@@ -169,7 +169,9 @@ judge() { # IMAGE LOG OPTIONAL
 			skipped=$((skipped + 1))
 		else
 			row "$name" "$mode" "FAILED: $bad"
-			grep -a -A 40 "^MATRIX $mode [a-z]* fail" "$2" | sed 's/^/    /' || tail -n 20 "$2"
+			# What follows the first failure, up to the next check.
+			awk "!seen && /^MATRIX $mode [a-z]* fail/ { on = seen = 1; print; next }
+				/^MATRIX/ { on = 0 } on" "$2" | sed 's/^/    /'
 			failed=$((failed + 1))
 		fi
 	done
