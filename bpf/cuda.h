@@ -10,12 +10,12 @@
 
 const volatile struct api_row api_table[API_MAX] = {API_TABLE_ROWS};
 
-static __always_inline const volatile struct api_row *row_of(__u64 cookie)
+static __always_inline const volatile struct api_row *row_of(__u32 api)
 {
-	if (cookie >= API_MAX)
+	if (api >= API_MAX)
 		return NULL;
-	asm volatile("" : "+r"(cookie)); /* keeps the check in front of the arithmetic */
-	return &api_table[cookie];
+	asm volatile("" : "+r"(api)); /* keeps the check in front of the arithmetic */
+	return &api_table[api];
 }
 
 static __always_inline bool is_kind(const struct live_value *value, enum memory_kind kind)
@@ -102,15 +102,33 @@ static __always_inline void abandon(struct process_image *p, struct thread *th)
 	th->taken.id = 0;
 }
 
+/* An entry at the very stack pointer of the outer one is one of three things. A second probe on the
+ * same code: on overlayfs one library looks like two files, and has a link for each. A tail call
+ * out of the outer function, whose return address has been replaced by the kernel's trampoline. Or
+ * the next call at this depth, and the outer one's return was never seen.
+ */
+static __always_inline bool is_inner(struct pt_regs *ctx, struct task_struct *task,
+				     const struct thread *th, __u32 cookie)
+{
+	__u64 sp = PT_REGS_SP(ctx);
+
+	if (sp != th->outer_sp)
+		return sp < th->outer_sp;
+	if (COOKIE_API(cookie) == COOKIE_API(th->cookie) && cookie != th->cookie)
+		return true;
+	return read_user_u64(sp) == BPF_CORE_READ(task, mm, uprobes_state.xol_area, vaddr);
+}
+
 SEC("uprobe")
 int api_entry(struct pt_regs *ctx)
 {
-	__u64 cookie = bpf_get_attach_cookie(ctx);
-	const volatile struct api_row *row = row_of(cookie);
+	__u32 cookie = bpf_get_attach_cookie(ctx);
+	const volatile struct api_row *row = row_of(COOKIE_API(cookie));
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct process_image *p;
 	struct thread *th;
 
+	keep_own_stack(ctx);
 	if (!row)
 		return 0;
 	th = bpf_task_storage_get(&threads, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -118,13 +136,14 @@ int api_entry(struct pt_regs *ctx)
 		count(COUNTER_LOST_THREAD);
 		return 0;
 	}
-	if (th->outer_sp && PT_REGS_SP(ctx) < th->outer_sp)
-		return 0; /* nested */
+	if (th->outer_sp && is_inner(ctx, task, th, cookie))
+		return 0;
 	p = process_get(task);
 	if (th->outer_sp)
 		abandon(p, th);
 	th->outer_sp = PT_REGS_SP(ctx);
-	th->api = cookie;
+	th->done_sp = 0;
+	th->cookie = cookie;
 	th->image = p ? p->image : 0;
 	if (!p)
 		return 0;
@@ -197,9 +216,8 @@ static __always_inline void end_alloc(struct pt_regs *ctx, struct task_struct *t
 	struct live_key key = {.image = p->image, .space = row->space};
 	struct live_value value = {
 		.time_ns = bpf_ktime_get_boot_ns(),
-		.stack = stack_capture(ctx, task, p, th),
 		.tid = (__u32)bpf_get_current_pid_tgid(),
-		.api = th->api,
+		.api = COOKIE_API(th->cookie),
 		.device = DEVICE_UNKNOWN,
 	};
 
@@ -209,7 +227,7 @@ static __always_inline void end_alloc(struct pt_regs *ctx, struct task_struct *t
 		report(p, EVENT_FAIL, 0, &value, result);
 		return;
 	}
-	if (!read_result(th, row, &key.addr, &value.size)) {
+	if (!read_result(th, row, &key.addr, &value.size) || value.size > SIZE_SANE) {
 		count(COUNTER_ALLOCS_SEEN);
 		count(COUNTER_DROPPED_UNREADABLE);
 		__sync_fetch_and_add(&p->over_limit, 1);
@@ -226,6 +244,7 @@ static __always_inline void end_alloc(struct pt_regs *ctx, struct task_struct *t
 		__sync_fetch_and_add(&p->over_limit, 1);
 		return;
 	}
+	value.stack = stack_capture(ctx, task, p, th);
 	value.id = __sync_fetch_and_add(&last_id, 1) + 1;
 	if (bpf_map_update_elem(&live, &key, &value, BPF_ANY)) {
 		count(COUNTER_DROPPED_LIVE_FULL);
@@ -240,7 +259,7 @@ static __always_inline void end_free(struct process_image *p, struct thread *th,
 				     const volatile struct api_row *row, __s32 result)
 {
 	struct live_key key = {.addr = th->pointer, .image = p->image, .space = row->space};
-	struct live_value unknown = {.api = th->api, .device = DEVICE_UNKNOWN};
+	struct live_value unknown = {.api = COOKIE_API(th->cookie), .device = DEVICE_UNKNOWN};
 
 	if (th->shared) {
 		if (result)
@@ -273,23 +292,26 @@ static __always_inline void end_free(struct process_image *p, struct thread *th,
 SEC("uretprobe")
 int api_return(struct pt_regs *ctx)
 {
-	__u64 cookie = bpf_get_attach_cookie(ctx);
-	const volatile struct api_row *row = row_of(cookie);
+	__u32 cookie = bpf_get_attach_cookie(ctx);
+	const volatile struct api_row *row = row_of(COOKIE_API(cookie));
 	struct task_struct *task = bpf_get_current_task_btf();
+	/* The return address is off the stack by now. */
+	__u64 entry_sp = PT_REGS_SP(ctx) - sizeof(void *);
 	struct process_image *p;
 	struct thread *th;
 
+	keep_own_stack(ctx);
 	if (!row)
 		return 0;
 	th = bpf_task_storage_get(&threads, task, NULL, 0);
-	if (!th || !th->outer_sp) {
+	if (!th || (!th->outer_sp && entry_sp != th->done_sp)) {
 		count(COUNTER_RETURN_ALONE); /* attached while the call was under way */
 		return 0;
 	}
-	/* The return address is off the stack by now. */
-	if (PT_REGS_SP(ctx) - sizeof(void *) != th->outer_sp || th->api != cookie)
+	if (entry_sp != th->outer_sp || th->cookie != cookie)
 		return 0;
 	th->outer_sp = 0;
+	th->done_sp = entry_sp;
 	p = process_find(task);
 	if (!p || p->image != th->image)
 		return 0;

@@ -9,18 +9,37 @@ const volatile bool take_stacks = true;
 /* With --pid: only processes in `listed` are recorded. */
 const volatile bool only_listed = false;
 
+/* From 6.13 on the kernel gives programs of this type a stack of its CPU, not of the task, trusting
+ * that they are not preempted; a uprobe is, and then another thread's run would overwrite ours. A
+ * program with a tail call is exempt, even where the verifier removes the call as dead code.
+ */
+const volatile bool never = false;
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} nowhere SEC(".maps");
+
+static __always_inline void keep_own_stack(void *ctx)
+{
+	if (never)
+		bpf_tail_call(ctx, &nowhere, 0);
+}
+
 /* What one thread is in the middle of: its outermost call, and room to collect a stack. A uprobe
  * can be preempted, so per-CPU room would be overwritten; a thread's own cannot be.
  */
 struct thread {
 	__u64 outer_sp; /* stack pointer at the entry of the outermost call; 0: none */
+	__u64 done_sp;  /* likewise of the call that was completed last */
 	__u64 pointer;  /* where the result will be, or the pointer itself */
 	__u64 size;     /* bytes, or where the pitch will be */
 	__u64 height;
 	__u64 caller;            /* return address */
 	struct live_value taken; /* by a free; id 0: nothing was */
 	__u32 image;
-	__u32 api;
+	__u32 cookie; /* of the outermost call: library and api */
 	/* The stack under collection. The counts live here and not in variables, because the
 	 * verifier would follow every combination of them through the walks' loops.
 	 */

@@ -17,7 +17,7 @@ static __always_inline struct process_image *process_find(struct task_struct *ta
 /* Finds or makes the image of the current task's process; NULL where there is no room. */
 static __always_inline struct process_image *process_get(struct task_struct *task)
 {
-	struct process_image *p = process_find(task);
+	struct process_image *p = process_find(task), *old;
 	struct process_image fresh = {};
 	__u32 tgid = task->tgid;
 
@@ -27,8 +27,10 @@ static __always_inline struct process_image *process_get(struct task_struct *tas
 		return NULL;
 	fresh.start_ns = task->group_leader->start_boottime;
 	fresh.image = __sync_fetch_and_add(&last_image, 1) + 1;
-	if (bpf_map_lookup_elem(&processes, &tgid))
-		bpf_map_delete_elem(&processes, &tgid); /* a predecessor's */
+	/* A predecessor's only: another thread may have come first since the look above. */
+	old = bpf_map_lookup_elem(&processes, &tgid);
+	if (old && old->start_ns != fresh.start_ns)
+		bpf_map_delete_elem(&processes, &tgid);
 	/* Another thread may come first; then its image is the one. */
 	if (!bpf_map_update_elem(&processes, &tgid, &fresh, BPF_NOEXIST))
 		emit_life(EVENT_START, fresh.image, bpf_ktime_get_boot_ns());

@@ -140,6 +140,18 @@ static __always_inline void native_walk(struct pt_regs *ctx, struct thread *th)
 	}
 }
 
+/* Takes back the pieces behind the one that found no room: nobody would find them. */
+static __always_inline void stack_unstore(struct stack_key *key)
+{
+	__u32 i;
+
+	for (i = 0; i < STACK_CHUNKS; i++) {
+		key->chunk++;
+		if (bpf_map_delete_elem(&stacks, key))
+			return;
+	}
+}
+
 /* Stores the collected words once; true where they are known now. */
 static __always_inline bool stack_intern(struct process_image *p, struct thread *th, __u64 id,
 					 __u32 used)
@@ -157,8 +169,10 @@ static __always_inline bool stack_intern(struct process_image *p, struct thread 
 			continue;
 		key.chunk = chunk;
 		if (bpf_map_update_elem(&stacks, &key, &th->words[chunk * STACK_CHUNK_WORDS],
-					BPF_ANY))
+					BPF_ANY)) {
+			stack_unstore(&key);
 			return false;
+		}
 	}
 	__sync_fetch_and_add(&p->stacks, 1);
 	return true;

@@ -22,7 +22,20 @@ struct thread_struct {
 };
 #endif
 
+struct xol_area {
+	unsigned long vaddr; /* where a probed return goes first */
+};
+
+struct uprobes_state {
+	struct xol_area *xol_area;
+};
+
+struct mm_struct {
+	struct uprobes_state uprobes_state;
+};
+
 struct task_struct {
+	struct mm_struct *mm;
 	int pid;
 	int tgid;
 	struct task_struct *group_leader;

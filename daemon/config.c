@@ -141,6 +141,16 @@ static int parse_pid(struct config *config, const char *value, const char **ret_
 	return 0;
 }
 
+static int parse_max_series(struct config *config, const char *value, const char **ret_why)
+{
+	unsigned long n;
+
+	if (!parse_number(value, 1000000, &n))
+		return refuse(ret_why, "no number from 1 to 1000000");
+	config->max_series = n;
+	return 0;
+}
+
 const struct config_key config_keys[] = {
 	{"socket", "PATH", "where clients connect (default " PROTOCOL_SOCKET ")", true,
 	 parse_socket},
@@ -149,6 +159,8 @@ const struct config_key config_keys[] = {
 	{"attach", "auto|multi|perf", "kind of uprobe link (default auto)", true, parse_attach},
 	{"libraries", "GLOB", "CUDA libraries to probe before anyone maps them; may be repeated",
 	 true, parse_libraries},
+	{"max_series", "N", "series of /metrics at most, the rest is summed (default 10000)", true,
+	 parse_max_series},
 	{"pid", "PID", "track this process only; may be repeated", false, parse_pid},
 };
 const size_t config_keys_count = ARRAY_SIZE(config_keys);
@@ -202,6 +214,7 @@ static int set_defaults(struct config *config)
 {
 	int r = set_string(&config->socket, PROTOCOL_SOCKET);
 
+	config->max_series = CONFIG_MAX_SERIES;
 	return r < 0 ? r : set_string(&config->listen, CONFIG_LISTEN);
 }
 

@@ -11,6 +11,7 @@
 
 #define CONFIG_PATH "/etc/srtleak/srtleak.conf"
 #define CONFIG_LISTEN "127.0.0.1:9748"
+#define CONFIG_MAX_SERIES 10000
 
 enum attach_mode { ATTACH_AUTO, ATTACH_MULTI, ATTACH_PERF };
 
@@ -20,6 +21,7 @@ struct config {
 	char **libraries;
 	size_t n_libraries;
 	enum attach_mode attach;
+	size_t max_series; /* of /metrics */
 	pid_t *pids;
 	size_t n_pids;
 };

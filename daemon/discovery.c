@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -13,15 +15,17 @@
 #include "perf_stream.h"
 #include "procfs.h"
 
+#define FILES_MAX 4096
+
 /* A file as mappings name it. On overlayfs that may differ from what fstat says, so a library has
- * an entry for each pair under which it was seen.
+ * an entry for each name under which it was seen. The key is a hash: names are compared.
  */
 struct file_ref {
 	uint64_t key;
+	uint64_t inode;
+	unsigned int major, minor;
 	const struct library *library; /* NULL: looked at, nothing to probe */
 };
-
-#define FILES_MAX 4096
 
 static uint64_t file_key(unsigned int major, unsigned int minor, uint64_t inode)
 {
@@ -31,15 +35,29 @@ static uint64_t file_key(unsigned int major, unsigned int minor, uint64_t inode)
 	return key ? key : 1;
 }
 
-static void remember(struct discovery *d, uint64_t key, const struct library *library)
+static const struct file_ref *recall(const struct discovery *d, unsigned int major,
+				     unsigned int minor, uint64_t inode)
+{
+	const struct file_ref *ref = table_find(&d->files, file_key(major, minor, inode));
+
+	return ref && ref->inode == inode && ref->major == major && ref->minor == minor ? ref
+											: NULL;
+}
+
+static void remember(struct discovery *d, unsigned int major, unsigned int minor, uint64_t inode,
+		     const struct library *library)
 {
 	struct file_ref *ref;
 
-	/* Names without anything to probe come from strangers: start over rather than grow. */
+	/* Files without anything to probe come from strangers: start over rather than grow. */
 	if (d->files.count >= FILES_MAX && !library)
 		table_clear(&d->files);
-	if (table_add(&d->files, key, (void **)&ref) >= 0)
-		ref->library = library;
+	if (table_add(&d->files, file_key(major, minor, inode), (void **)&ref) < 0)
+		return;
+	ref->inode = inode;
+	ref->major = major;
+	ref->minor = minor;
+	ref->library = library;
 }
 
 static const struct library *find_library(const struct discovery *d, const struct stat *st)
@@ -50,34 +68,77 @@ static const struct library *find_library(const struct discovery *d, const struc
 	return NULL;
 }
 
-/* Probes an open file, once; NULL where there is nothing to probe. */
-static const struct library *arm(struct discovery *d, int fd, const char *path,
-				 enum api_family family)
+static void disarm(struct discovery *d, struct library *library)
 {
-	const struct library *known;
-	struct library *library;
+	for (size_t i = 0; i < d->n_libraries; i++)
+		if (d->libraries[i] == library)
+			d->libraries[i] = d->libraries[--d->n_libraries];
+	table_clear(&d->files); /* some of them lead to it; the others are looked at again */
+	library_free(library);
+}
+
+/* Somebody writes into the file: its functions move away from under the probes, which would fall
+ * into the middle of instructions. It is looked at anew when it is mapped again.
+ */
+static int on_written(sd_event_source *source, const struct inotify_event *event, void *userdata)
+{
+	struct discovery *d = userdata;
+
+	(void)event;
+	for (size_t i = 0; i < d->n_libraries; i++)
+		if (d->libraries[i]->written == source) {
+			log_warning("%s: is being overwritten: its probes are taken out",
+				    d->libraries[i]->path);
+			disarm(d, d->libraries[i]);
+			break;
+		}
+	return 0;
+}
+
+static void watch_writes(struct discovery *d, struct library *library, int fd)
+{
+	char through_fd[64];
+	int r;
+
+	snprintf(through_fd, sizeof(through_fd), "/proc/self/fd/%d", fd);
+	r = sd_event_add_inotify(d->tracker->loop, &library->written, through_fd, IN_MODIFY,
+				 on_written, d);
+	if (r < 0)
+		log_warning("%s: writes to it cannot be watched: %s", library->path, strerror(-r));
+}
+
+/* Probes an open file, once. Returns 0 with a NULL where there is nothing to probe for good, and a
+ * negative errno where that may be different the next time.
+ */
+static int arm(struct discovery *d, int fd, const char *path, enum api_family family,
+	       const struct library **ret)
+{
+	struct library *library = NULL;
 	struct stat st;
 	int r;
 
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return NULL;
-	known = find_library(d, &st);
-	if (known)
-		return known;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	*ret = S_ISREG(st.st_mode) ? find_library(d, &st) : NULL;
+	if (*ret || !S_ISREG(st.st_mode))
+		return 0;
 	if (d->n_libraries == LIBRARIES_MAX) {
 		d->refused++;
-		return NULL;
+		return -ENOSPC;
 	}
-	r = library_attach(d->probes, d->multi, fd, path, family, &library);
+	r = library_attach(d->probes, d->multi, fd, path, family, ++d->numbers, &library);
+	if (r == -ENOENT || r == -ENOEXEC)
+		return 0;
 	if (r < 0) {
-		if (r != -ENOENT)
-			log_warning("%s: not probed: %s", path, strerror(-r));
-		return NULL;
+		log_warning("%s: not probed: %s", path, strerror(-r));
+		return r;
 	}
 	d->libraries[d->n_libraries++] = library;
-	remember(d, file_key(major(st.st_dev), minor(st.st_dev), st.st_ino), library);
+	watch_writes(d, library, fd);
+	remember(d, major(st.st_dev), minor(st.st_dev), st.st_ino, library);
 	log_info("probing %s", path);
-	return library;
+	*ret = library;
+	return 0;
 }
 
 static bool driver_probed(const struct discovery *d)
@@ -92,18 +153,16 @@ static const struct library *library_of(struct discovery *d, pid_t pid,
 					const struct procfs_mapping *mapping,
 					enum api_family family)
 {
-	uint64_t key = file_key(mapping->major, mapping->minor, mapping->inode);
-	const struct file_ref *ref = table_find(&d->files, key);
-	const struct library *library;
+	const struct file_ref *ref = recall(d, mapping->major, mapping->minor, mapping->inode);
+	const struct library *library = NULL;
 	_cleanup_close_ int fd = -1;
 
 	if (ref)
 		return ref->library;
 	fd = procfs_open_mapping(pid, mapping);
-	if (fd < 0)
-		return NULL; /* gone already, or not to be read: no verdict on the file */
-	library = arm(d, fd, mapping->path, family);
-	remember(d, key, library);
+	if (fd < 0 || arm(d, fd, mapping->path, family, &library) < 0)
+		return NULL; /* no verdict on the file */
+	remember(d, mapping->major, mapping->minor, mapping->inode, library);
 	return library;
 }
 
@@ -131,6 +190,7 @@ static void mapped(struct discovery *d, pid_t pid, const struct procfs_mapping *
 
 static void on_perf_mapping(const struct perf_mapping *record, void *userdata)
 {
+	struct discovery *d = userdata;
 	struct procfs_mapping mapping = {
 		.start = record->start,
 		.end = record->end,
@@ -142,7 +202,8 @@ static void on_perf_mapping(const struct perf_mapping *record, void *userdata)
 		.path = record->path,
 	};
 
-	mapped(userdata, record->pid, &mapping, record->time_ns);
+	tracker_mapped(d->tracker, record->pid);
+	mapped(d, record->pid, &mapping, record->time_ns);
 }
 
 static void on_perf_executed(pid_t pid, void *userdata)
@@ -187,8 +248,10 @@ static int on_disk(const char *path, enum api_family family, void *userdata)
 	/* Neither a FIFO nor a terminal may hold us up. */
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
+	const struct library *library;
+
 	if (fd >= 0)
-		arm(userdata, fd, path, family);
+		(void)arm(userdata, fd, path, family, &library);
 	return 0;
 }
 
@@ -223,10 +286,8 @@ int discovery_start(struct discovery *d, struct tracker *tracker, bool multi,
 void discovery_stop(struct discovery *d)
 {
 	d->stream = perf_stream_free(d->stream);
-	for (size_t i = 0; i < d->n_libraries; i++)
-		library_free(d->libraries[i]);
-	d->n_libraries = 0;
-	table_clear(&d->files);
+	while (d->n_libraries > 0)
+		disarm(d, d->libraries[d->n_libraries - 1]);
 }
 
 static int compare_doubles(const void *a, const void *b)

@@ -21,6 +21,7 @@ struct discovery {
 	bool multi;
 	struct library *libraries[LIBRARIES_MAX];
 	size_t n_libraries;
+	uint32_t numbers;   /* given to libraries so far */
 	uint64_t refused;   /* files beyond LIBRARIES_MAX */
 	struct table files; /* by device and inode as mappings tell them: what became of it */
 	struct perf_stream *stream;

@@ -20,6 +20,7 @@
 
 struct http {
 	const struct subject *subject;
+	size_t max_series;
 	struct MHD_Daemon *daemon;
 	sd_event *loop;
 	sd_event_source *source, *timer;
@@ -83,14 +84,20 @@ static bool host_is_address(const char *host)
 
 static enum MHD_Result metrics(const struct http *h, struct MHD_Connection *connection)
 {
+	const char *accept =
+		MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT);
+	bool openmetrics = accept && strstr(accept, "application/openmetrics-text");
 	struct buffer body = {0};
 
-	metrics_write(h->subject, &body);
+	metrics_write(h->subject, openmetrics, h->max_series, &body);
 	if (buffer_failed(&body)) {
 		buffer_free(&body);
 		return MHD_NO;
 	}
-	return answer(connection, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", &body);
+	return answer(connection, MHD_HTTP_OK,
+		      openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+				  : "text/plain; version=0.0.4; charset=utf-8",
+		      &body);
 }
 
 static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connection,
@@ -201,8 +208,8 @@ static int open_listener(const char *listen_on)
 	return TAKE_FD(fd);
 }
 
-int http_start(sd_event *loop, const char *listen_on, const struct subject *subject,
-	       struct http **ret)
+int http_start(sd_event *loop, const char *listen_on, size_t max_series,
+	       const struct subject *subject, struct http **ret)
 {
 	_cleanup_(http_freep) struct http *h = calloc(1, sizeof(*h));
 	const union MHD_DaemonInfo *info;
@@ -211,6 +218,7 @@ int http_start(sd_event *loop, const char *listen_on, const struct subject *subj
 	if (!h)
 		return -ENOMEM;
 	h->subject = subject;
+	h->max_series = max_series;
 	h->loop = loop;
 	fd = open_listener(listen_on);
 	if (fd < 0)

@@ -12,7 +12,7 @@ struct http;
 /* listen is ADDR:PORT, with brackets around an IPv6 address.
  * -EADDRINUSE and the like where the address cannot be had.
  */
-int http_start(sd_event *loop, const char *listen, const struct subject *subject,
+int http_start(sd_event *loop, const char *listen, size_t max_series, const struct subject *subject,
 	       struct http **ret);
 struct http *http_free(struct http *http);
 

@@ -97,7 +97,8 @@ void jw_string(struct json_writer *j, const char *key, const char *value)
 void jw_u64(struct json_writer *j, const char *key, uint64_t value)
 {
 	begin_value(j, key);
-	buffer_printf(j->out, "%" PRIu64, value);
+	/* Parsers keep integers in 64 bits with a sign. */
+	buffer_printf(j->out, "%" PRIu64, MIN(value, (uint64_t)INT64_MAX));
 }
 
 void jw_i64(struct json_writer *j, const char *key, int64_t value)

@@ -22,7 +22,7 @@ void jw_begin_array(struct json_writer *j, const char *key);
 void jw_end_array(struct json_writer *j);
 
 void jw_string(struct json_writer *j, const char *key, const char *value); /* NULL: null */
-void jw_u64(struct json_writer *j, const char *key, uint64_t value);
+void jw_u64(struct json_writer *j, const char *key, uint64_t value);       /* at most INT64_MAX */
 void jw_i64(struct json_writer *j, const char *key, int64_t value);
 void jw_double(struct json_writer *j, const char *key, double value); /* not finite: null */
 void jw_bool(struct json_writer *j, const char *key, bool value);

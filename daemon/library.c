@@ -63,7 +63,7 @@ static int attach_multi(struct library *library, const struct probes *probes, co
 	for (int api = 0; api < API_MAX; api++)
 		if (wanted(&library->points[api])) {
 			offsets[n] = library->points[api].offset;
-			cookies[n++] = (uint64_t)api;
+			cookies[n++] = COOKIE(library->number, (uint64_t)api);
 		}
 	if (n == 0)
 		return -ENOENT;
@@ -82,7 +82,8 @@ static int attach_multi(struct library *library, const struct probes *probes, co
 static int attach_perf_one(struct library *library, const struct bpf_program *program,
 			   const char *path, bool at_return, int api)
 {
-	LIBBPF_OPTS(bpf_uprobe_opts, options, .retprobe = at_return, .bpf_cookie = (uint64_t)api);
+	LIBBPF_OPTS(bpf_uprobe_opts, options, .retprobe = at_return,
+		    .bpf_cookie = COOKIE(library->number, (uint64_t)api));
 	struct bpf_link *link = bpf_program__attach_uprobe_opts(
 		program, -1, path, library->points[api].offset, &options);
 
@@ -103,8 +104,11 @@ static int attach_perf(struct library *library, const struct probes *probes, con
 		if (!wanted(&library->points[api]))
 			continue;
 		r = attach_perf_one(library, probes_return(probes), path, true, api);
-		if (r == 0)
+		if (r == 0) {
 			r = attach_perf_one(library, probes_entry(probes), path, false, api);
+			if (r < 0) /* alone, every return would look like one without a call */
+				bpf_link__destroy(library->links[--library->n_links]);
+		}
 		if (r < 0) {
 			library->points[api].state = PROBE_FAILED;
 			library->points[api].error = last = r;
@@ -124,7 +128,7 @@ static uint64_t boottime_ns(void)
 }
 
 int library_attach(const struct probes *probes, bool multi, int fd, const char *path,
-		   enum api_family family, struct library **ret)
+		   enum api_family family, uint32_t number, struct library **ret)
 {
 	_cleanup_(library_freep) struct library *library = calloc(1, sizeof(*library));
 	/* What was opened and read is what is probed, whatever the path leads to by now. */
@@ -139,6 +143,7 @@ int library_attach(const struct probes *probes, bool multi, int fd, const char *
 		return -errno;
 	library->device = st.st_dev;
 	library->inode = st.st_ino;
+	library->number = number;
 	library->family = family;
 	library->path = strdup(path);
 	if (!library->path)
@@ -160,12 +165,15 @@ struct library *library_free(struct library *library)
 {
 	if (!library)
 		return NULL;
-	/* Entries first, so that no call begins that would miss its return. */
+	/* Entries first, so that no call begins that would miss its return; perf links stand in the
+	 * order return, entry.
+	 */
 	for (int entry = 1; entry >= 0; entry--)
 		if (library->multi_links[entry] >= 0)
 			close(library->multi_links[entry]);
-	for (size_t i = 0; i < library->n_links; i++)
+	for (size_t i = library->n_links; i-- > 0;)
 		bpf_link__destroy(library->links[i]);
+	sd_event_source_disable_unref(library->written);
 	free(library->path);
 	free(library);
 	return NULL;

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <systemd/sd-event.h>
 
 #include "probes.h"
 #include "survey.h"
@@ -16,9 +17,11 @@
 struct library {
 	dev_t device;
 	ino_t inode;
+	uint32_t number; /* part of its probes' cookies */
 	enum api_family family;
 	char *path;
-	uint64_t armed_ns; /* CLOCK_BOOTTIME */
+	uint64_t armed_ns;        /* CLOCK_BOOTTIME */
+	sd_event_source *written; /* for whoever watches the file; may be NULL */
 	struct probe_point points[API_MAX];
 	struct bpf_link *links[2 * API_MAX]; /* perf links */
 	int multi_links[2];                  /* descriptors, -1 where perf links are used */
@@ -26,10 +29,11 @@ struct library {
 };
 
 /* Finds the family's functions in the file and probes them. The descriptor stays the caller's and
- * is not needed afterwards; path is for people. -ENOENT: exports none of them.
+ * is not needed afterwards; path is for people; no two libraries have the same number. -ENOENT:
+ * exports none of them.
  */
 int library_attach(const struct probes *probes, bool multi, int fd, const char *path,
-		   enum api_family family, struct library **ret);
+		   enum api_family family, uint32_t number, struct library **ret);
 
 /* Takes the probes out. */
 struct library *library_free(struct library *library);

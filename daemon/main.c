@@ -101,13 +101,41 @@ static int parse_options(struct config *config, int argc, char **argv)
 	return -1;
 }
 
+/* Older kernels lack attach cookies, 5.15, and more. */
+#define KERNEL_MAJOR 5
+#define KERNEL_MINOR 15
+
+static bool kernel_is_too_old(const struct utsname *kernel)
+{
+	int major = 0, minor = 0;
+
+	if (sscanf(kernel->release, "%d.%d", &major, &minor) != 2)
+		return false; /* then loading tells */
+	return major < KERNEL_MAJOR || (major == KERNEL_MAJOR && minor < KERNEL_MINOR);
+}
+
+/* Perf links take two descriptors a function, and every process one. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 /* Which links this kernel and these privileges allow. Returns a status to exit with, or -1. */
 static int choose_links(struct daemon *d)
 {
 	int supported;
 
-	/* Before 5.11 maps count against this; it costs nothing later. */
-	setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY});
+	uname(&d->kernel);
+	if (kernel_is_too_old(&d->kernel)) {
+		log_error("Linux %d.%d or later is needed, this is %s", KERNEL_MAJOR, KERNEL_MINOR,
+			  d->kernel.release);
+		return DAEMON_KERNEL;
+	}
 	supported = probes_multi_supported();
 	if (supported == -EPERM || supported == -EACCES ||
 	    (supported >= 0 &&
@@ -192,7 +220,6 @@ static int start_serving(struct daemon *d)
 	int r;
 
 	clock_gettime(CLOCK_BOOTTIME, &ts);
-	uname(&d->kernel);
 	d->subject = (struct subject){
 		.tracker = &d->tracker,
 		.discovery = &d->discovery,
@@ -207,7 +234,7 @@ static int start_serving(struct daemon *d)
 	}
 	if (!d->config.listen)
 		return -1;
-	r = http_start(d->loop, d->config.listen, &d->subject, &d->http);
+	r = http_start(d->loop, d->config.listen, d->config.max_series, &d->subject, &d->http);
 	if (r < 0) {
 		log_error("%s: cannot listen for HTTP: %s; choose another with --listen, or none",
 			  d->config.listen, strerror(-r));
@@ -223,6 +250,7 @@ static int start(struct daemon *d)
 
 	if (status >= 0)
 		return status;
+	raise_descriptor_limit();
 	r = server_claim(d->config.socket, &d->server);
 	if (r == -EADDRINUSE) {
 		log_error("%s: another daemon runs there; stop it, or choose another --socket",

@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The text of GET /metrics, in Prometheus' exposition format 0.0.4. */
+/* What GET /metrics says; the names and labels are those of interface.md. */
 #ifndef SRTLEAK_METRICS_H
 #define SRTLEAK_METRICS_H
+
+#include <stdbool.h>
 
 #include "buffer.h"
 #include "reply.h"
 
-void metrics_write(const struct subject *subject, struct buffer *out);
+/* Writes at most about `max_series` series: the processes that hold most each have their own, the
+ * others are summed under pid="other".
+ */
+void metrics_write(const struct subject *subject, bool openmetrics, size_t max_series,
+		   struct buffer *out);
 
 #endif

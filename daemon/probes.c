@@ -43,7 +43,7 @@ static int on_event(void *userdata, void *data, size_t size)
 	return monotonic_ns() < p->turn_ends ? 0 : -EAGAIN;
 }
 
-/* libbpf explains a failed load at warning level; its chatter below that is of no use here. */
+/* libbpf explains a failed load at warning level, in many lines: for whoever looks into it. */
 static int on_libbpf_print(enum libbpf_print_level level, const char *format, va_list args)
 {
 	char line[512];
@@ -51,7 +51,8 @@ static int on_libbpf_print(enum libbpf_print_level level, const char *format, va
 	if (level != LIBBPF_WARN)
 		return 0;
 	vsnprintf(line, sizeof(line), format, args);
-	log_warning("%s", line);
+	line[strcspn(line, "\n")] = '\0';
+	log_info("%s", line);
 	return 0;
 }
 
@@ -198,6 +199,21 @@ int probes_set_python(const struct probes *p, pid_t pid, const struct python_tar
 		       : 0;
 }
 
+void probes_drop_python(const struct probes *p, pid_t pid, uint64_t start_ticks)
+{
+	int fd = bpf_map__fd(p->object->maps.python);
+	uint32_t key = (uint32_t)pid;
+	struct python_target target;
+
+	if (bpf_map_lookup_elem(fd, &key, &target) == 0 && target.start_ticks == start_ticks)
+		bpf_map_delete_elem(fd, &key);
+}
+
+uint32_t probes_last_image(const struct probes *p)
+{
+	return __atomic_load_n(&p->object->bss->last_image, __ATOMIC_RELAXED);
+}
+
 size_t probes_forget(const struct probes *p, const struct live_key *keys, size_t n)
 {
 	int fd = bpf_map__fd(p->object->maps.live);
@@ -285,6 +301,22 @@ void probes_forget_stack(const struct probes *p, uint32_t image, uint64_t id)
 	for (; key.chunk < STACK_CHUNKS; key.chunk++)
 		if (bpf_map_delete_elem(bpf_map__fd(p->object->maps.stacks), &key) < 0)
 			return;
+}
+
+void probes_drop_stacks(const struct probes *p, bool (*is_over)(uint32_t image, void *userdata),
+			void *userdata)
+{
+	int fd = bpf_map__fd(p->object->maps.stacks);
+	struct stack_key key, next;
+	bool more = bpf_map_get_next_key(fd, NULL, &next) == 0;
+
+	/* The bound ends a walk that the kernel restarts because a key went away meanwhile. */
+	for (uint32_t i = 0; more && i < 2 * STACK_CHUNKS_MAX; i++) {
+		key = next;
+		more = bpf_map_get_next_key(fd, &key, &next) == 0;
+		if (is_over(key.image, userdata))
+			bpf_map_delete_elem(fd, &key);
+	}
 }
 
 size_t probes_cost(const struct probes *p, struct probes_cost *ret, size_t n)

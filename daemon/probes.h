@@ -46,7 +46,12 @@ bool probes_consume(struct probes *p);
 int probes_counters(const struct probes *p, uint64_t ret[COUNTER_MAX]);
 int probes_list_process(const struct probes *p, pid_t pid);
 int probes_image(const struct probes *p, pid_t pid, struct process_image *ret);
+uint32_t probes_last_image(const struct probes *p); /* number handed out last */
+
+/* Tells where a process's interpreter is, and that the process of that start time is gone. */
 int probes_set_python(const struct probes *p, pid_t pid, const struct python_target *target);
+
+void probes_drop_python(const struct probes *p, pid_t pid, uint64_t start_ticks);
 
 /* Removes entries of the live map; returns how many of them were there. */
 size_t probes_forget(const struct probes *p, const struct live_key *keys, size_t n);
@@ -62,6 +67,10 @@ int probes_each_image(const struct probes *p, probes_image_fn fn, void *userdata
 
 /* Copies an interned stack, header and words; -ENOENT where it was never stored. */
 int probes_stack(const struct probes *p, uint32_t image, uint64_t id, uint64_t ret[STACK_WORDS]);
+
+/* Removes every stack of images that `is_over` says have ended. */
+void probes_drop_stacks(const struct probes *p, bool (*is_over)(uint32_t image, void *userdata),
+			void *userdata);
 void probes_forget_stack(const struct probes *p, uint32_t image, uint64_t id);
 
 /* Cost of each program so far; runs and seconds stay 0 unless kernel.bpf_stats_enabled is set. */
@@ -70,6 +79,7 @@ struct probes_cost {
 	uint64_t runs;
 	double seconds;
 };
+#define PROBES_PROGRAMS 16 /* more than there are */
 size_t probes_cost(const struct probes *p, struct probes_cost *ret, size_t n);
 
 /* What the kernel holds for the object's maps, in bytes. */

@@ -94,8 +94,9 @@ struct process *process_new(pid_t pid)
 	if (!p)
 		return NULL;
 	p->pid = pid;
-	/* Before anything is read: what is read after it is of the process that it is for. */
 	p->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	p->is_gone = p->pidfd < 0 && errno == ESRCH;
+	p->uid = (uid_t)-1;
 	p->attached_at = process_unix_now();
 	table_init(&p->allocs, sizeof(struct alloc));
 	table_init(&p->sites, sizeof(struct site_ref));
@@ -219,12 +220,13 @@ static struct site *site_of_names(struct process *p, enum api api, const struct 
 	return ref->site;
 }
 
-/* Code objects die, and others come to lie at their addresses: what a stack was called once must be
- * looked at again, as far as the time for that goes.
+/* Code objects die, and others come to lie at their addresses; a library may be mapped just after
+ * we looked. What a stack was called once must be looked at again, as far as the time for that
+ * goes.
  */
 static bool is_settled(struct process *p, const struct site_ref *known)
 {
-	if (known->site->n_python == 0 || p->rechecks == 0)
+	if ((known->site->n_python == 0 && !known->site->truncated) || p->rechecks == 0)
 		return true;
 	p->rechecks--;
 	return false;

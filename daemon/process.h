@@ -94,7 +94,8 @@ struct process {
 	unsigned int rechecks; /* of known Python stacks, left until the next tick */
 	struct modules *modules;
 
-	int pidfd; /* readable when the process has ended; -1 where it could not be had */
+	bool is_gone; /* had ended when it was looked at first */
+	int pidfd;    /* readable when the process has ended; -1 where it could not be had */
 	sd_event_source *ended;
 };
 

@@ -42,13 +42,19 @@ static void write_process(struct json_writer *out, struct process *p, const stru
 	jw_string(out, "comm", p->comm);
 	jw_string(out, "title", p->title);
 	jw_string(out, "cmdline", p->cmdline);
-	jw_u64(out, "uid", p->uid);
+	if (p->uid == (uid_t)-1)
+		jw_null(out, "uid");
+	else
+		jw_u64(out, "uid", p->uid);
 	jw_string(out, "cgroup", p->cgroup);
 	jw_string(out, "container", p->container);
 	jw_null(out, "pod");
 	jw_i64(out, "group", p->group);
 	jw_string(out, "python", p->python ? python_version(p->python) : NULL);
-	jw_double(out, "started_at", p->started_at);
+	if (p->started_at > 0)
+		jw_double(out, "started_at", p->started_at);
+	else
+		jw_null(out, "started_at");
 	jw_double(out, "attached_at", p->attached_at);
 	write_outstanding(out, "outstanding", p);
 	jw_null(out, "allocator");

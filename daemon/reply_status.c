@@ -149,7 +149,7 @@ static void write_late(struct json_writer *out, const struct discovery *d)
 
 static void write_cost(struct json_writer *out, const struct probes *probes)
 {
-	struct probes_cost costs[16];
+	struct probes_cost costs[PROBES_PROGRAMS];
 	size_t n = probes_cost(probes, costs, ARRAY_SIZE(costs));
 
 	jw_begin_object(out, "cost");

@@ -37,6 +37,7 @@ struct server {
 	char *path, *lock_path;
 	int lock_fd;
 	int fd;
+	bool bound;  /* the path is ours */
 	gid_t group; /* -1: there is no such group */
 	sd_event *loop;
 	sd_event_source *source, *sweep;
@@ -304,6 +305,7 @@ int server_claim(const char *path, struct server **ret)
 static int open_socket(struct server *s)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct stat st;
 	mode_t mask;
 	int r;
 
@@ -313,12 +315,16 @@ static int open_socket(struct server *s)
 	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (s->fd < 0)
 		return -errno;
-	(void)unlink(s->path); /* a dead daemon's: we hold the lock */
-	mask = umask(0177);    /* never open wider than at the end */
+	/* A dead daemon's socket, for we hold the lock; anything else is not ours to remove. */
+	if (lstat(s->path, &st) == 0 && !S_ISSOCK(st.st_mode))
+		return -EEXIST;
+	(void)unlink(s->path);
+	mask = umask(0177); /* never open wider than at the end */
 	r = bind(s->fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
 	umask(mask);
 	if (r < 0)
 		return r;
+	s->bound = true;
 	if (s->group != (gid_t)-1 && chown(s->path, (uid_t)-1, s->group) == 0)
 		(void)chmod(s->path, 0660);
 	return listen(s->fd, SOMAXCONN) < 0 ? -errno : 0;
@@ -351,11 +357,11 @@ struct server *server_free(struct server *s)
 		drop(c);
 	sd_event_source_disable_unref(s->source);
 	sd_event_source_disable_unref(s->sweep);
-	if (s->fd >= 0) {
+	if (s->fd >= 0)
 		close(s->fd);
+	if (s->bound)
 		unlink(s->path);
-	}
-	if (s->lock_fd >= 0) {
+	if (s->lock_fd >= 0 && s->lock_path) {
 		unlink(s->lock_path);
 		close(s->lock_fd);
 	}

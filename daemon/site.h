@@ -36,6 +36,7 @@ struct site {
 	enum api api;          /* of its first allocation */
 	uint64_t bytes, count; /* outstanding */
 	uint64_t allocs_total, frees_total;
+	uint64_t listed_until_ns; /* in the metrics, CLOCK_BOOTTIME */
 	bool truncated;
 	size_t n_python, n_native;
 	struct site_python_frame *python;

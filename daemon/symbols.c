@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <libiberty/demangle.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "demangle.h"
 #include "elf_file.h"
 #include "macro.h"
 #include "procfs.h"
@@ -14,7 +14,7 @@
 #define MODULES_MAX 16384
 #define NAMES_MAX 4096        /* cached names of one process */
 #define SYMBOL_LENGTH_MAX 512 /* mangled C++ names can be megabytes */
-#define REREAD_SECONDS 0.1
+#define REREAD_SECONDS 0.02   /* between two looks that nothing called for */
 
 struct module {
 	struct procfs_mapping mapping; /* its path is ours */
@@ -33,6 +33,7 @@ struct modules {
 	size_t n_modules;
 	struct name *names; /* direct-mapped by address */
 	double read_at;
+	bool changed; /* code was mapped since */
 };
 
 static double monotonic(void)
@@ -51,7 +52,7 @@ struct modules *modules_new(pid_t pid)
 		return NULL;
 	m->names = calloc(NAMES_MAX, sizeof(*m->names));
 	m->pid = pid;
-	m->read_at = -REREAD_SECONDS;
+	m->changed = true;
 	return m->names ? m : modules_free(m);
 }
 
@@ -101,6 +102,12 @@ static int on_mapping(const struct procfs_mapping *mapping, void *userdata)
 	return 0;
 }
 
+void modules_changed(struct modules *m)
+{
+	if (m)
+		m->changed = true;
+}
+
 static const struct module *find_module(const struct modules *m, uint64_t address)
 {
 	size_t low = 0, high = m->n_modules;
@@ -122,8 +129,9 @@ static const struct module *locate(struct modules *m, uint64_t address)
 {
 	const struct module *module = find_module(m, address);
 
-	if (module || monotonic() - m->read_at < REREAD_SECONDS)
+	if (!m->changed && (module || monotonic() - m->read_at < REREAD_SECONDS))
 		return module;
+	m->changed = false;
 	forget(m);
 	procfs_mappings(m->pid, on_mapping, m);
 	m->read_at = monotonic();
@@ -149,13 +157,6 @@ static int on_symbol(const struct elf_symbol *symbol, void *userdata)
 	return 0;
 }
 
-static char *demangled(const char *symbol)
-{
-	char *name = cplus_demangle(symbol, DMGL_PARAMS | DMGL_ANSI);
-
-	return name ? name : strdup(symbol);
-}
-
 /* Fills in symbol and offset of a name whose module is known. */
 static void look_up(struct modules *m, struct name *name)
 {
@@ -173,7 +174,7 @@ static void look_up(struct modules *m, struct name *name)
 		return;
 	if (elf_file_functions(elf, on_symbol, &n) < 0 || !n.found)
 		return;
-	name->symbol = demangled(n.name);
+	name->symbol = demangle(n.name);
 	name->offset = n.address + 1 - n.found;
 }
 

@@ -17,6 +17,9 @@ struct native_name {
 struct modules *modules_new(pid_t pid);
 struct modules *modules_free(struct modules *modules);
 
+/* Something was mapped: what is known is looked at anew. NULL is fine. */
+void modules_changed(struct modules *modules);
+
 /* Names a return address; the call before it is meant, so the symbol is that of address - 1. The
  * mappings are read anew where the address lies in none of those known. Strings are good until the
  * next call. -ENOENT: in no executable mapping, so no return address at all.

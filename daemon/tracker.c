@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "log.h"
 #include "macro.h"
 #include "procfs.h"
+#include "symbols.h"
 #include "tracker.h"
 
 #define RELEASE_BATCH 1024
+#define TURNS_MAX 16
 #define REPAIR_INTERVAL_USEC 1000000
 
 void tracker_init(struct tracker *t, sd_event *loop, const pid_t *only, size_t n_only)
@@ -73,6 +71,7 @@ static void release(struct tracker *t, struct process *p)
 static void remove_process(struct tracker *t, struct process *p)
 {
 	release(t, p);
+	probes_drop_python(t->probes, p->pid, p->start_ticks);
 	table_remove(&t->processes, (uint64_t)p->pid);
 	process_free(p);
 }
@@ -91,9 +90,11 @@ static int on_ended(sd_event_source *source, int fd, uint32_t revents, void *use
 			pid = ref->process->pid;
 			start_ticks = ref->process->start_ticks;
 		}
-	/* Its last events are in the ring; they may remove it, and its pid may be another's. */
-	while (probes_consume(t->probes))
-		;
+	/* Its last events are in the ring; they may remove it, and its pid may be another's. If
+	 * there are too many for one turn, we are called again.
+	 */
+	if (probes_consume(t->probes))
+		return 0;
 	p = tracker_find(t, pid);
 	if (p && p->start_ticks == start_ticks)
 		remove_process(t, p);
@@ -145,11 +146,15 @@ static struct process *current_process(struct tracker *t, pid_t pid)
 
 struct process *tracker_discover(struct tracker *t, pid_t pid, bool late)
 {
-	struct process *p = current_process(t, pid);
+	struct process *p = tracker_find(t, pid);
 
+	/* It may have become another program since, which its events say. */
+	for (int turn = 0; p && p->image && turn < TURNS_MAX && probes_consume(t->probes); turn++)
+		p = tracker_find(t, pid);
+	p = current_process(t, pid);
 	if (!p)
 		return NULL;
-	if (p->pidfd < 0) { /* ended while we looked */
+	if (p->is_gone) {
 		remove_process(t, p);
 		return NULL;
 	}
@@ -169,8 +174,17 @@ void tracker_executed(struct tracker *t, pid_t pid)
 		remove_process(t, p);
 }
 
-/* The process that an event belongs to; NULL for events of an image that is over. */
-static struct process *process_of(struct tracker *t, uint32_t image, pid_t pid)
+void tracker_mapped(struct tracker *t, pid_t pid)
+{
+	struct process *p = tracker_find(t, pid);
+
+	if (p)
+		modules_changed(p->modules);
+}
+
+/* The process that an image belongs to, of which there is news from time_ns; NULL where it is over.
+ */
+static struct process *process_of(struct tracker *t, uint32_t image, pid_t pid, uint64_t time_ns)
 {
 	struct process *p = find_image(t, image);
 	struct process_ref *ref;
@@ -178,7 +192,8 @@ static struct process *process_of(struct tracker *t, uint32_t image, pid_t pid)
 	if (p)
 		return p;
 	p = current_process(t, pid);
-	if (!p || p->image > image)
+	/* News of a predecessor must not be taken for its successor's. */
+	if (!p || p->image > image || time_ns / NS_PER_TICK < p->start_ticks)
 		return NULL;
 	if (p->image)
 		release(t, p);
@@ -198,7 +213,8 @@ void tracker_event(const struct event *event, void *userdata)
 	t->events++;
 	if (event->api >= API_MAX)
 		return;
-	p = over ? find_image(t, event->image) : process_of(t, event->image, (pid_t)event->tgid);
+	p = over ? find_image(t, event->image)
+		 : process_of(t, event->image, (pid_t)event->tgid, event->time_ns);
 	if (!p)
 		return;
 	switch (event->type) {
@@ -225,28 +241,58 @@ void tracker_event(const struct event *event, void *userdata)
 	}
 }
 
-/* Ends images whose own end was lost: the probes know another one by now, or none. */
-static void repair_ended(struct tracker *t)
-{
-	table_foreach (&t->processes, struct process_ref, ref) {
-		struct process *p = ref->process;
-		struct process_image image;
+/* One repair: what the kernel holds, and of which images. */
+struct repair {
+	struct tracker *tracker;
+	struct table seen;   /* images that run */
+	uint32_t last_image; /* handed out before the look; later ones are no concern of the repair
+			      */
+	struct live_key dead[RELEASE_BATCH];
+	size_t n_dead;
+};
 
-		if (p->image &&
-		    (probes_image(t->probes, p->pid, &image) < 0 || image.image != p->image))
-			release(t, p);
-	}
+static bool is_over(const struct repair *r, uint32_t image)
+{
+	return image <= r->last_image && !table_find(&r->seen, image);
 }
 
 static int repair_image(pid_t pid, const struct process_image *image, void *userdata)
 {
-	(void)process_of(userdata, image->image, pid);
+	struct repair *r = userdata;
+	void *entry;
+	int added = table_add(&r->seen, image->image, &entry);
+
+	(void)process_of(r->tracker, image->image, pid, image->start_ns);
+	return added < 0 ? added : 0;
+}
+
+/* Removes processes whose end was lost with its event. */
+static int repair_ended(struct repair *r)
+{
+	struct tracker *t = r->tracker;
+	_cleanup_free_ pid_t *ended = calloc(t->processes.count + 1, sizeof(*ended));
+	size_t n = 0;
+
+	if (!ended)
+		return -ENOMEM;
+	table_foreach (&t->processes, struct process_ref, ref)
+		if (ref->process->image && is_over(r, ref->process->image))
+			ended[n++] = ref->process->pid;
+	for (size_t i = 0; i < n; i++)
+		remove_process(t, tracker_find(t, ended[i]));
 	return 0;
+}
+
+static void forget_dead(struct repair *r)
+{
+	r->tracker->ended += probes_forget(r->tracker->probes, r->dead, r->n_dead);
+	r->n_dead = 0;
 }
 
 static int repair_live(const struct live_key *key, const struct live_value *value, void *userdata)
 {
-	struct tracker *t = userdata;
+	struct repair *r = userdata;
+	struct tracker *t = r->tracker;
 	struct process *p = find_image(t, key->image);
 	struct event event = {
 		.id = value->id,
@@ -261,15 +307,15 @@ static int repair_live(const struct live_key *key, const struct live_value *valu
 	};
 	struct alloc *alloc;
 
-	if (value->api >= API_MAX)
+	if (is_over(r, key->image)) {
+		r->dead[r->n_dead++] = *key;
+		if (r->n_dead == RELEASE_BATCH)
+			forget_dead(r);
+	}
+	if (!p || value->api >= API_MAX)
 		return 0;
 	if (api_kind(value->api) == KIND_IPC)
 		event.size = 0; /* it is the number of further opens */
-	if (!p) {               /* the end of its process was lost */
-		if (t->n_only == 0)
-			t->ended += probes_forget(t->probes, key, 1);
-		return 0;
-	}
 	if (process_allocated(p, t->probes, &event) > 0) {
 		t->recovered++;
 		t->allocations++;
@@ -278,6 +324,11 @@ static int repair_live(const struct live_key *key, const struct live_value *valu
 	if (alloc)
 		alloc->sweep = t->sweep;
 	return 0;
+}
+
+static bool stack_is_over(uint32_t image, void *userdata)
+{
+	return is_over(userdata, image);
 }
 
 /* Removes what the live map no longer has. */
@@ -293,18 +344,39 @@ static void repair_freed(struct tracker *t, struct process *p)
 		}
 }
 
+static int compare_with_kernel(struct repair *repair)
+{
+	const struct probes *probes = repair->tracker->probes;
+	int r;
+
+	r = probes_each_image(probes, repair_image, repair);
+	if (r == 0)
+		r = repair_ended(repair);
+	if (r == 0)
+		r = probes_each_live(probes, repair_live, repair);
+	if (r < 0)
+		return r;
+	forget_dead(repair);
+	probes_drop_stacks(probes, stack_is_over, repair);
+	return 0;
+}
+
 /* The live map is the truth, the ring was only the news. What happens while the map is read is in
  * the ring, behind what was fetched before, and is applied afterwards by id.
  */
 static void repair(struct tracker *t)
 {
-	int r;
+	_cleanup_free_ struct repair *repair = calloc(1, sizeof(*repair));
+	int r = -ENOMEM;
 
 	t->sweep = t->sweep == 1 ? 2 : 1;
-	repair_ended(t);
-	r = probes_each_image(t->probes, repair_image, t);
-	if (r == 0)
-		r = probes_each_live(t->probes, repair_live, t);
+	if (repair) {
+		repair->tracker = t;
+		repair->last_image = probes_last_image(t->probes);
+		table_init(&repair->seen, sizeof(uint64_t));
+		r = compare_with_kernel(repair);
+		table_clear(&repair->seen);
+	}
 	if (r < 0) {
 		log_error("tables could not be repaired from the live map: %s", strerror(-r));
 		return;

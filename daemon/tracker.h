@@ -48,6 +48,9 @@ struct process *tracker_discover(struct tracker *t, pid_t pid, bool late);
 
 struct process *tracker_find(const struct tracker *t, pid_t pid);
 
+/* The process has mapped executable code: names of its addresses may have changed. */
+void tracker_mapped(struct tracker *t, pid_t pid);
+
 /* The process runs another program now. */
 void tracker_executed(struct tracker *t, pid_t pid);
 

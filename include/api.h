@@ -115,6 +115,10 @@ struct api_row {
 	__u8 height_arg;
 };
 
+/* The attach cookie of a probe: the library's number, and the row. */
+#define COOKIE(library, api) ((__u64)(library) << 16 | (api))
+#define COOKIE_API(cookie) ((__u32)(cookie)&0xffff)
+
 #define API_KIND_SPACE(name, json, space, summed) KIND_SPACE_##name = SPACE_##space,
 enum { SRTLEAK_KINDS(API_KIND_SPACE) };
 #undef API_KIND_SPACE

