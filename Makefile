@@ -41,7 +41,7 @@ CLI_LIBS := -lbpf -lelf -ljansson
 DAEMON_OBJECTS := $(patsubst %.c,$(B)/%.o,$(wildcard daemon/*.c))
 CLI_OBJECTS := $(patsubst %.c,$(B)/%.o,$(wildcard cli/*.c))
 # What the client shares with the daemon: doctor looks for libraries and probes as it does.
-CLI_SHARED := $(addprefix $(B)/daemon/,libsearch.o survey.o elf_file.o)
+CLI_SHARED := $(addprefix $(B)/daemon/,libsearch.o survey.o elf_file.o names.o)
 LIBRARY := $(B)/libdaemon.a
 
 all: $(B)/srtleakd $(B)/srtleakctl

@@ -76,7 +76,7 @@ static __always_inline void begin_free(struct process_image *p, struct thread *t
 static __always_inline void report(struct process_image *p, __u32 type, __u64 addr,
 				   const struct live_value *value, __s32 result)
 {
-	if (!emit(type, p->image, addr, value, result))
+	if (!emit(type, p->image, addr, value, result, false))
 		__sync_fetch_and_add(&p->lost_events, 1);
 }
 
@@ -252,7 +252,9 @@ static __always_inline void end_alloc(struct pt_regs *ctx, struct task_struct *t
 		return;
 	}
 	__sync_fetch_and_add(&p->live, 1);
-	report(p, EVENT_ALLOC, key.addr, &value, 0);
+	/* A new stack is to be named while its code objects are still there. */
+	if (!emit(EVENT_ALLOC, p->image, key.addr, &value, 0, th->fresh))
+		__sync_fetch_and_add(&p->lost_events, 1);
 }
 
 static __always_inline void end_free(struct process_image *p, struct thread *th,

@@ -10,17 +10,17 @@
  */
 #define WAKE_WINDOW 1024
 
-static __always_inline __u64 wake_flags(void)
+static __always_inline __u64 wake_flags(bool now)
 {
 	__u64 written = bpf_ringbuf_query(&events, BPF_RB_PROD_POS);
 
-	return (written & (RING_WAKE_BYTES - 1)) < WAKE_WINDOW ? BPF_RB_FORCE_WAKEUP
-							       : BPF_RB_NO_WAKEUP;
+	return now || (written & (RING_WAKE_BYTES - 1)) < WAKE_WINDOW ? BPF_RB_FORCE_WAKEUP
+								      : BPF_RB_NO_WAKEUP;
 }
 
-/* Returns false where the ring was full; that is counted here. */
+/* Returns false where the ring was full; that is counted here. `now` wakes the daemon at once. */
 static __always_inline bool emit(__u32 type, __u32 image, __u64 addr,
-				 const struct live_value *value, __s32 result)
+				 const struct live_value *value, __s32 result, bool now)
 {
 	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
@@ -41,7 +41,7 @@ static __always_inline bool emit(__u32 type, __u32 image, __u64 addr,
 	e->api = value->api;
 	e->device = value->device;
 	e->type = type;
-	bpf_ringbuf_submit(e, wake_flags());
+	bpf_ringbuf_submit(e, wake_flags(now));
 	return true;
 }
 
@@ -49,7 +49,7 @@ static __always_inline void emit_life(__u32 type, __u32 image, __u64 time_ns)
 {
 	struct live_value none = {.time_ns = time_ns, .device = DEVICE_UNKNOWN};
 
-	emit(type, image, 0, &none, 0);
+	emit(type, image, 0, &none, 0, false);
 }
 
 #endif

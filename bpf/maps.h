@@ -48,6 +48,8 @@ struct thread {
 	__u32 native;
 	__u32 flags;
 	__u32 shared; /* the call closes one of several opens */
+	__u32 fresh;  /* the stack is seen for the first time */
+	__u32 zero;
 	__u64 words[STACK_WORDS];
 	__u8 frame[136]; /* of Python, as read from the process */
 };

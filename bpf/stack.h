@@ -10,12 +10,6 @@
 #ifndef SRTLEAK_STACK_H
 #define SRTLEAK_STACK_H
 
-static __always_inline __u64 hash_step(__u64 hash, __u64 word)
-{
-	hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
-	return hash ^ hash >> 29;
-}
-
 static __always_inline __u64 read_user_u64(__u64 addr)
 {
 	__u64 value = 0;
@@ -69,19 +63,29 @@ static __always_inline void python_push(struct thread *th, __u64 code, __u64 ins
 		return;
 	th->words[1 + 2 * at] = code;
 	th->words[2 + 2 * at] = instr;
-	th->hash = hash_step(hash_step(th->hash, code), instr);
+	th->hash = stack_mix(stack_mix(th->hash, code), instr);
 	th->python = at + 1;
+}
+
+static __always_inline const struct python_target *python_of(struct task_struct *task)
+{
+	__u32 tgid = task->tgid;
+	const struct python_target *target = bpf_map_lookup_elem(&python, &tgid);
+
+	if (!target || target->layout >= PYTHON_LAYOUTS ||
+	    target->start_ticks != task->group_leader->start_boottime / NS_PER_TICK)
+		return NULL;
+	return target;
 }
 
 static __always_inline void python_walk(struct task_struct *task, struct thread *th)
 {
-	__u32 tgid = task->tgid, i;
-	const struct python_target *target = bpf_map_lookup_elem(&python, &tgid);
+	const struct python_target *target = python_of(task);
 	const struct python_layout *layout;
 	__u64 frame;
+	__u32 i;
 
-	if (!target || target->layout >= PYTHON_LAYOUTS ||
-	    target->start_ticks != task->group_leader->start_boottime / NS_PER_TICK)
+	if (!target || target->layout >= PYTHON_LAYOUTS)
 		return;
 	layout = &python_layouts[target->layout];
 	frame = python_top_frame(task, target, layout);
@@ -111,7 +115,7 @@ static __always_inline bool native_push(struct thread *th, __u64 address)
 	if (at >= STACK_WORDS || th->native >= NATIVE_FRAMES_MAX)
 		return false;
 	th->words[at] = address;
-	th->hash = hash_step(th->hash, address);
+	th->hash = stack_mix(th->hash, address);
 	th->native++;
 	return true;
 }
@@ -152,25 +156,45 @@ static __always_inline void stack_unstore(struct stack_key *key)
 	}
 }
 
-/* Stores the collected words once; true where they are known now. */
-static __always_inline bool stack_intern(struct process_image *p, struct thread *th, __u64 id,
-					 __u32 used)
+/* Adds the sums of the code objects, which a stack needs only the first time. */
+static __always_inline void python_sums(struct task_struct *task, struct thread *th)
 {
-	struct stack_key key = {.id = id, .image = p->image};
+	const struct python_target *target = python_of(task);
+	__u32 first = 1 + 2 * th->python + th->native, i;
+	const struct python_layout *layout;
+	__u64 strings[4];
+
+	if (!target || target->layout >= PYTHON_LAYOUTS)
+		return;
+	layout = &python_layouts[target->layout];
+	for (i = 0; i < PYTHON_FRAMES_MAX; i++) {
+		__u32 at = first + i;
+
+		asm volatile("" : "+r"(at)); /* lest the check be made of something else */
+		if (i >= th->python || at >= STACK_WORDS)
+			return;
+		th->words[at] = 0;
+		if (!bpf_probe_read_user(strings, sizeof(strings),
+					 (void *)(th->words[1 + 2 * i] + layout->code_filename)))
+			th->words[at] = stack_code_sum(strings);
+	}
+}
+
+/* Stores the collected words; the first piece last: where it is, all are. */
+static __always_inline bool stack_store(struct process_image *p, struct thread *th,
+					struct stack_key *key, __u32 used)
+{
 	int chunk;
 
-	if (bpf_map_lookup_elem(&stacks, &key))
-		return true;
 	if (p->stacks >= STACKS_PER_PROCESS)
 		return false;
-	/* The first piece last: where it is, all are. */
 	for (chunk = STACK_CHUNKS - 1; chunk >= 0; chunk--) {
 		if (chunk * STACK_CHUNK_WORDS >= used)
 			continue;
-		key.chunk = chunk;
-		if (bpf_map_update_elem(&stacks, &key, &th->words[chunk * STACK_CHUNK_WORDS],
+		key->chunk = chunk;
+		if (bpf_map_update_elem(&stacks, key, &th->words[chunk * STACK_CHUNK_WORDS],
 					BPF_ANY)) {
-			stack_unstore(&key);
+			stack_unstore(key);
 			return false;
 		}
 	}
@@ -178,12 +202,15 @@ static __always_inline bool stack_intern(struct process_image *p, struct thread 
 	return true;
 }
 
-/* The id of the current call stack, 0 where it could not be stored. */
+/* The id of the current call stack, 0 where it could not be stored. Says in th->fresh whether it is
+ * seen for the first time.
+ */
 static __always_inline __u64 stack_capture(struct pt_regs *ctx, struct task_struct *task,
 					   struct process_image *p, struct thread *th)
 {
-	__u64 id;
+	struct stack_key key = {.image = p->image};
 
+	th->fresh = 0;
 	if (!take_stacks)
 		return 0;
 	th->hash = p->image;
@@ -191,11 +218,16 @@ static __always_inline __u64 stack_capture(struct pt_regs *ctx, struct task_stru
 	python_walk(task, th);
 	native_walk(ctx, th);
 	th->words[0] = STACK_HEADER(th->python, th->native, th->flags);
-	id = hash_step(th->hash, th->words[0]) | 1; /* never 0 */
-	if (stack_intern(p, th, id, 1 + 2 * th->python + th->native))
-		return id;
-	count(COUNTER_LOST_STACK);
-	return 0;
+	key.id = stack_mix(th->hash, th->words[0]) | 1; /* never 0 */
+	if (bpf_map_lookup_elem(&stacks, &key))
+		return key.id;
+	python_sums(task, th);
+	if (!stack_store(p, th, &key, 1 + 3 * th->python + th->native)) {
+		count(COUNTER_LOST_STACK);
+		return 0;
+	}
+	th->fresh = 1;
+	return key.id;
 }
 
 #endif

@@ -6,6 +6,7 @@
 #include "check.h"
 
 #include "../daemon/libsearch.h"
+#include "../daemon/names.h"
 #include "../daemon/survey.h"
 #include "macro.h"
 

@@ -12,6 +12,7 @@
 #include "libsearch.h"
 #include "log.h"
 #include "macro.h"
+#include "names.h"
 #include "perf_stream.h"
 #include "procfs.h"
 

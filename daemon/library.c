@@ -6,12 +6,13 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "library.h"
 #include "log.h"
 #include "macro.h"
+#include "names.h"
 #include "uapi.h"
 
 static bool wanted(const struct probe_point *point)
@@ -24,7 +25,7 @@ size_t library_count(const struct library *library, enum api_family family, enum
 	size_t n = 0;
 
 	for (int api = 0; api < API_MAX && library->family == family; api++)
-		n += api_family_of((enum api)api) == family && library->points[api].state == state;
+		n += api_rows[api].family == family && library->points[api].state == state;
 	return n;
 }
 
@@ -119,14 +120,6 @@ static int attach_perf(struct library *library, const struct probes *probes, con
 	return attached > 0 ? 0 : last;
 }
 
-static uint64_t boottime_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
-}
-
 int library_attach(const struct probes *probes, bool multi, int fd, const char *path,
 		   enum api_family family, uint32_t number, struct library **ret)
 {
@@ -156,7 +149,7 @@ int library_attach(const struct probes *probes, bool multi, int fd, const char *
 		  : attach_perf(library, probes, through_fd);
 	if (r < 0)
 		return r;
-	library->armed_ns = boottime_ns();
+	library->armed_ns = clock_boottime_ns();
 	*ret = TAKE_PTR(library);
 	return 0;
 }

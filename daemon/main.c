@@ -8,9 +8,9 @@
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <systemd/sd-daemon.h>
-#include <time.h>
 
 #include "capability.h"
+#include "clock.h"
 #include "config.h"
 #include "discovery.h"
 #include "http.h"
@@ -216,16 +216,14 @@ static int start_sources(struct daemon *d)
 
 static int start_serving(struct daemon *d)
 {
-	struct timespec ts;
 	int r;
 
-	clock_gettime(CLOCK_BOOTTIME, &ts);
 	d->subject = (struct subject){
 		.tracker = &d->tracker,
 		.discovery = &d->discovery,
 		.kernel = d->kernel.release,
-		.started_at = (double)ts.tv_sec + (double)ts.tv_nsec / 1e9,
-		.started_at_unix = process_unix_now(),
+		.started_at = (double)clock_boottime_ns() / 1e9,
+		.started_at_unix = clock_unix(),
 	};
 	r = server_start(d->server, d->loop, &d->subject);
 	if (r < 0) {

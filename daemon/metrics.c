@@ -3,9 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "exposition.h"
 #include "metrics.h"
 #include "metrics_self.h"
+#include "names.h"
 
 #define COMM_SETTLES_SECONDS 60.0    /* servers rename themselves while they start */
 #define SITES_LISTED 10              /* of a process, by bytes */
@@ -104,7 +106,7 @@ static const char *last_two_components(const char *path)
 static void write_sites(struct exposition *e, const char *name, const struct process *p,
 			size_t offset)
 {
-	uint64_t now = reply_now_ns();
+	uint64_t now = clock_boottime_ns();
 	size_t written = 0;
 
 	(void)offset;
@@ -163,19 +165,13 @@ static void write_start_time(struct exposition *e, const char *name, const struc
 static void write_partial(struct exposition *e, const char *name, const struct process *p,
 			  size_t offset)
 {
-	static const char *const reasons[PARTIAL_MAX] = {
-#define X(reason, text) text,
-		PROCESS_PARTIALS(X)
-#undef X
-	};
-
 	(void)offset;
 	for (int i = 0; i < PARTIAL_MAX; i++) {
 		if (!(p->partial & 1U << i))
 			continue;
 		exposition_begin(e, name);
 		exposition_label_number(e, "pid", p->pid);
-		exposition_label(e, "reason", reasons[i]);
+		exposition_label(e, "reason", partial_name((enum process_partial)i));
 		exposition_u64(e, 1);
 	}
 }
@@ -249,7 +245,7 @@ static void settle_comm(struct process *p, double now)
 /* Marks the sites with most bytes as listed. A selection of a few from thousands: one pass each. */
 static void list_sites(const struct process *p)
 {
-	uint64_t now = reply_now_ns(), below = UINT64_MAX;
+	uint64_t now = clock_boottime_ns(), below = UINT64_MAX;
 
 	for (int i = 0; i < SITES_LISTED; i++) {
 		uint64_t largest = 0;
@@ -299,7 +295,7 @@ static void add_to_other(struct selection *s, const struct process *p)
 
 static void select_processes(const struct tracker *t, size_t max_series, struct selection *ret)
 {
-	double now = process_unix_now();
+	double now = clock_unix();
 	size_t n = 0, series = 0;
 
 	*ret = (struct selection){

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "metrics_self.h"
+#include "names.h"
 #include "version.h"
 
 static void gauge(struct exposition *e, const char *name, const char *help, double value)
@@ -21,24 +22,16 @@ static void counter(struct exposition *e, const char *name, const char *help, ui
 
 static void write_losses(struct exposition *e, const struct subject *s)
 {
-	static const struct {
-		const char *name;
-		bool is_loss;
-	} causes[COUNTER_MAX] = {
-#define X(name, text, loss) {text, loss},
-		SRTLEAK_COUNTERS(X)
-#undef X
-	};
 	static const char name[] = "srtleak_events_lost_total";
 	uint64_t counters[COUNTER_MAX] = {0};
 
 	probes_counters(s->tracker->probes, counters);
 	exposition_head(e, name, METRIC_COUNTER, "Calls or events lost, by cause.");
 	for (int i = 0; i < COUNTER_MAX; i++) {
-		if (!causes[i].is_loss)
+		if (!counter_is_loss((enum counter)i))
 			continue;
 		exposition_begin(e, name);
-		exposition_label(e, "cause", causes[i].name);
+		exposition_label(e, "cause", counter_name((enum counter)i));
 		exposition_u64(e, counters[i]);
 	}
 	exposition_begin(e, name);

@@ -79,7 +79,6 @@ static void on_mmap2(const struct perf_stream *s, const struct mmap2_record *rec
 		.major = record->major,
 		.minor = record->minor,
 		.inode = record->inode,
-		.generation = record->generation,
 		.path = record->path,
 	};
 	s->handlers.mapping(&mapping, s->handlers.userdata);

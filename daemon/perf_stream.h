@@ -14,7 +14,7 @@ struct perf_mapping {
 	uint64_t time_ns; /* CLOCK_BOOTTIME */
 	uint64_t start, end, offset;
 	unsigned int major, minor;
-	uint64_t inode, generation;
+	uint64_t inode;
 	const char *path; /* as the process sees it; good until the callback returns */
 };
 

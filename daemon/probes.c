@@ -5,10 +5,10 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "api.h"
+#include "clock.h"
 #include "log.h"
 #include "macro.h"
 #include "probes.h"
@@ -25,14 +25,6 @@ struct probes {
 	uint64_t turn_ends; /* CLOCK_MONOTONIC */
 };
 
-static uint64_t monotonic_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
-}
-
 static int on_event(void *userdata, void *data, size_t size)
 {
 	struct probes *p = userdata;
@@ -40,7 +32,7 @@ static int on_event(void *userdata, void *data, size_t size)
 	if (size >= sizeof(struct event))
 		p->event(data, p->userdata);
 	/* A failure ends the walk behind this event. */
-	return monotonic_ns() < p->turn_ends ? 0 : -EAGAIN;
+	return clock_monotonic_ns() < p->turn_ends ? 0 : -EAGAIN;
 }
 
 /* libbpf explains a failed load at warning level, in many lines: for whoever looks into it. */
@@ -149,7 +141,7 @@ int probes_ring_fd(const struct probes *p)
 
 bool probes_consume(struct probes *p)
 {
-	p->turn_ends = monotonic_ns() + PROBES_TURN_NS;
+	p->turn_ends = clock_monotonic_ns() + PROBES_TURN_NS;
 	return ring_buffer__consume(p->ring) == -EAGAIN;
 }
 
@@ -289,7 +281,7 @@ int probes_stack(const struct probes *p, uint32_t image, uint64_t id, uint64_t r
 		if (bpf_map_lookup_elem(bpf_map__fd(p->object->maps.stacks), &key, ret + at) < 0)
 			return -errno;
 		if (key.chunk++ == 0)
-			used = 1 + 2 * STACK_PYTHON(ret[0]) + STACK_NATIVE(ret[0]);
+			used = 1 + 3 * STACK_PYTHON(ret[0]) + STACK_NATIVE(ret[0]);
 	}
 	return 0;
 }

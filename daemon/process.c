@@ -3,57 +3,28 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "buffer.h"
+#include "clock.h"
 #include "interpreter.h"
 #include "log.h"
 #include "macro.h"
+#include "names.h"
 #include "process.h"
 #include "procfs.h"
 #include "stack_names.h"
 #include "symbols.h"
 
-static const struct {
-	const char *name;
-	bool summed;
-	enum address_space space;
-} kinds[KIND_MAX] = {
-#define X(kind, json, kind_space, sum) \
-	[KIND_##kind] = {.name = json, .summed = sum, .space = SPACE_##kind_space},
-	SRTLEAK_KINDS(X)
+const char *partial_name(enum process_partial partial)
+{
+	static const char *const names[PARTIAL_MAX] = {
+#define X(name, json) json,
+		PROCESS_PARTIALS(X)
 #undef X
-};
+	};
 
-static const struct api_row rows[API_MAX] = {API_TABLE_ROWS};
-
-const char *kind_name(enum memory_kind kind)
-{
-	return kinds[kind].name;
-}
-
-bool kind_is_summed(enum memory_kind kind)
-{
-	return kinds[kind].summed;
-}
-
-enum address_space kind_space(enum memory_kind kind)
-{
-	return kinds[kind].space;
-}
-
-enum memory_kind api_kind(enum api api)
-{
-	return (enum memory_kind)rows[api].kind;
-}
-
-double process_unix_now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+	return names[partial];
 }
 
 void process_refresh(struct process *p)
@@ -97,7 +68,7 @@ struct process *process_new(pid_t pid)
 	p->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	p->is_gone = p->pidfd < 0 && errno == ESRCH;
 	p->uid = (uid_t)-1;
-	p->attached_at = process_unix_now();
+	p->attached_at = clock_unix();
 	table_init(&p->allocs, sizeof(struct alloc));
 	table_init(&p->sites, sizeof(struct site_ref));
 	table_init(&p->stacks, sizeof(struct site_ref));
@@ -183,7 +154,7 @@ void process_find_python(struct process *p, const struct probes *probes)
 
 /* The names of an event's stack; an empty stack where it was not stored or cannot be named. */
 static void resolve(struct process *p, const struct probes *probes, const struct event *event,
-		    struct buffer *strings, struct site_stack *ret)
+		    bool verify, struct buffer *strings, struct site_stack *ret)
 {
 	uint64_t words[STACK_WORDS];
 
@@ -195,7 +166,7 @@ static void resolve(struct process *p, const struct probes *probes, const struct
 		p->modules = modules_new(p->pid);
 	if (STACK_PYTHON(words[0]) > 0)
 		process_find_python(p, probes); /* a forked child's is known to the probes first */
-	if (stack_names(words, p->python, p->modules, strings, ret) < 0)
+	if (stack_names(words, verify, p->python, p->modules, strings, ret) < 0)
 		*ret = (struct site_stack){.truncated = true};
 }
 
@@ -245,7 +216,8 @@ static struct site *site_of(struct process *p, const struct probes *probes,
 	known = table_find(&p->stacks, key);
 	if (known && is_settled(p, known))
 		return known->site;
-	resolve(p, probes, event, &strings, &stack);
+	/* The sums are of the first time: later, what is there now is what has called. */
+	resolve(p, probes, event, !known, &strings, &stack);
 	site = site_of_names(p, event->api, &stack);
 	if (site && table_add(&p->stacks, key, (void **)&known) >= 0) {
 		known->site = site;

@@ -31,6 +31,8 @@ enum process_partial {
 		PARTIAL_MAX
 };
 
+const char *partial_name(enum process_partial partial);
+
 /* One outstanding allocation. The first member is the table's key. */
 struct alloc {
 	uint64_t id;
@@ -118,11 +120,5 @@ bool process_freed(struct process *process, uint64_t id);
 
 /* Looks for an interpreter in the process and tells the probes, unless that is settled. */
 void process_find_python(struct process *process, const struct probes *probes);
-
-double process_unix_now(void);
-const char *kind_name(enum memory_kind kind);
-bool kind_is_summed(enum memory_kind kind);
-enum address_space kind_space(enum memory_kind kind);
-enum memory_kind api_kind(enum api api);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "event.h"
 #include "macro.h"
 #include "python_lines.h"
 #include "remote.h"
@@ -17,14 +18,6 @@ static const uint64_t part_max[PYTHON_PARTS] = {
 	[PYTHON_PART_LINES] = PYTHON_LINETABLE_MAX,
 };
 
-static uint64_t get_u64(const uint8_t *buf, size_t offset)
-{
-	uint64_t value;
-
-	memcpy(&value, buf + offset, sizeof(value));
-	return value;
-}
-
 static int32_t get_i32(const uint8_t *buf, size_t offset)
 {
 	int32_t value;
@@ -37,12 +30,12 @@ static struct python_code_fields parse_fields(const struct python_layout *layout
 					      const uint8_t code[CODE_READ])
 {
 	return (struct python_code_fields){
-		.type = get_u64(code, PYTHON_OBJECT_TYPE),
-		.units = get_u64(code, PYTHON_OBJECT_SIZE),
-		.name = get_u64(code, layout->code_name),
-		.parts[PYTHON_PART_FUNCTION] = get_u64(code, layout->code_qualname),
-		.parts[PYTHON_PART_FILE] = get_u64(code, layout->code_filename),
-		.parts[PYTHON_PART_LINES] = get_u64(code, layout->code_linetable),
+		.type = remote_u64(code, PYTHON_OBJECT_TYPE),
+		.units = remote_u64(code, PYTHON_OBJECT_SIZE),
+		.name = remote_u64(code, layout->code_name),
+		.parts[PYTHON_PART_FUNCTION] = remote_u64(code, layout->code_qualname),
+		.parts[PYTHON_PART_FILE] = remote_u64(code, layout->code_filename),
+		.parts[PYTHON_PART_LINES] = remote_u64(code, layout->code_linetable),
 		.flags = get_i32(code, layout->code_flags),
 		.argcount = get_i32(code, layout->code_argcount),
 		.kwonlyargcount = get_i32(code, layout->code_kwonlyargcount),
@@ -53,7 +46,7 @@ static struct python_code_fields parse_fields(const struct python_layout *layout
 static int parse_bytes_head(const struct python_layout *layout,
 			    const uint8_t head[PYTHON_TEXT_HEAD], struct python_text *ret)
 {
-	uint64_t length = get_u64(head, PYTHON_OBJECT_SIZE);
+	uint64_t length = remote_u64(head, PYTHON_OBJECT_SIZE);
 
 	if (length > INT64_MAX)
 		return -EBADMSG;
@@ -216,6 +209,18 @@ int python_code_check(pid_t pid, const struct python_layout *layout, const struc
 	if (r < 0)
 		return r;
 	return memcmp(image, code->image, code->image_size) == 0 ? 0 : -ESTALE;
+}
+
+uint64_t python_code_sum(const struct python_code *code)
+{
+	const __u64 strings[] = {
+		code->fields.parts[PYTHON_PART_FILE],
+		code->fields.name,
+		code->fields.parts[PYTHON_PART_FUNCTION],
+		code->fields.parts[PYTHON_PART_LINES],
+	};
+
+	return stack_code_sum(strings);
 }
 
 int python_code_line(const struct python_layout *layout, const struct python_code *code,

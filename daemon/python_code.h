@@ -61,6 +61,9 @@ int python_code_load(pid_t pid, const struct python_layout *layout, uint64_t typ
 int python_code_check(pid_t pid, const struct python_layout *layout,
 		      const struct python_code *code);
 
+/* What the probes would make of it: see stack_code_sum(), event.h. */
+uint64_t python_code_sum(const struct python_code *code);
+
 /* The line of the instruction at address `instr`: 0 where the table does not tell, -ESTALE where
  * the instruction is not of this code object.
  */

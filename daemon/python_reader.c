@@ -73,18 +73,10 @@ int python_open(pid_t pid, const struct python_binary *bin, uint64_t load_bias, 
 	return 0;
 }
 
-static uint64_t get_u64(const uint8_t *buf, size_t offset)
-{
-	uint64_t value;
-
-	memcpy(&value, buf + offset, sizeof(value));
-	return value;
-}
-
 /* The address of a thread's topmost frame; 0 where it runs no Python. */
 static int read_top_frame(const struct python *py, const uint8_t tstate[TSTATE_READ], uint64_t *ret)
 {
-	uint64_t frame = get_u64(tstate, py->layout->tstate_frame);
+	uint64_t frame = remote_u64(tstate, py->layout->tstate_frame);
 
 	if (py->layout->cframe_frame != PYTHON_ABSENT)
 		return remote_read_u64(py->pid, frame + py->layout->cframe_frame, ret);
@@ -103,7 +95,7 @@ static bool top_frame_fits(const struct python *py, uint64_t frame)
 		return false;
 	if (buf[layout->frame_owner] >= layout->frame_shim)
 		return true;
-	code = get_u64(buf, layout->frame_code) & ~(uint64_t)layout->code_tag_mask;
+	code = remote_u64(buf, layout->frame_code) & ~(uint64_t)layout->code_tag_mask;
 	return remote_read_u64(py->pid, code + PYTHON_OBJECT_TYPE, &type) >= 0 &&
 	       type == py->code_type;
 }
@@ -136,13 +128,13 @@ static int walk_threads(const struct python *py, uint64_t interp, struct walk *w
 		r = remote_read(py->pid, thread, tstate, sizeof(tstate));
 		if (r < 0)
 			return r;
-		if (get_u64(tstate, layout->tstate_interp) != interp ||
-		    get_u64(tstate, layout->tstate_prev) != previous)
+		if (remote_u64(tstate, layout->tstate_interp) != interp ||
+		    remote_u64(tstate, layout->tstate_prev) != previous)
 			return -EBADMSG;
 		walk->threads++;
 		look_at_frame(py, tstate, walk);
 		previous = thread;
-		thread = get_u64(tstate, layout->tstate_next);
+		thread = remote_u64(tstate, layout->tstate_next);
 	}
 	return 0;
 }
@@ -245,7 +237,7 @@ static int find_code(struct python *py, uint64_t addr, const struct python_code 
 	return 0;
 }
 
-int python_frame_name(struct python *py, uint64_t code_addr, uint64_t instr,
+int python_frame_name(struct python *py, uint64_t code_addr, uint64_t instr, uint64_t sum,
 		      struct python_frame *ret)
 {
 	const struct python_code *code;
@@ -254,6 +246,8 @@ int python_frame_name(struct python *py, uint64_t code_addr, uint64_t instr,
 	r = find_code(py, code_addr & ~(uint64_t)py->layout->code_tag_mask, &code);
 	if (r < 0)
 		return r;
+	if (sum && sum != python_code_sum(code))
+		return -ESTALE;
 	r = python_code_line(py->layout, code, instr);
 	if (r < 0)
 		return r;

@@ -45,13 +45,15 @@ int python_open(pid_t pid, const struct python_binary *bin, uint64_t load_bias,
  */
 int python_validate(struct python *py);
 
-/* Resolves one frame: the code object's address and that of the instruction, as frames have them.
+/* Resolves one frame: the code object's address and that of the instruction, as frames have them;
+ * and the sum of the code object that is meant (stack_code_sum(), 0: whichever is there).
  * The strings stay valid until the next call with the same `py`. Negative errno: -EFAULT where the
- * code object is not readable, -EBADMSG where none is there, -ESTALE where the instruction is not
- * of the code object that is there now, -EAGAIN where it changes all the time, -ESRCH, -EPERM,
+ * code object is not readable, -EBADMSG where none is there, -ESTALE where another code object
+ * is there now, -EAGAIN where it changes all the time, -ESRCH, -EPERM,
  * -ENOMEM.
  */
-int python_frame_name(struct python *py, uint64_t code, uint64_t instr, struct python_frame *ret);
+int python_frame_name(struct python *py, uint64_t code, uint64_t instr, uint64_t sum,
+		      struct python_frame *ret);
 
 /* "3.11.7"; valid as long as `py`. */
 const char *python_version(const struct python *py);

@@ -12,6 +12,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/types.h>
 
 #define REMOTE_READ_MAX (1U << 20) /* bytes of one piece */
@@ -25,6 +26,15 @@ struct remote_piece {
 	void *buf;
 	size_t size;
 };
+
+/* A word out of what was read. */
+static inline uint64_t remote_u64(const void *buf, size_t offset)
+{
+	uint64_t value;
+
+	memcpy(&value, (const char *)buf + offset, sizeof(value));
+	return value;
+}
 
 int remote_read(pid_t pid, uint64_t addr, void *buf, size_t size);
 int remote_read_u32(pid_t pid, uint64_t addr, uint32_t *ret);

@@ -16,15 +16,7 @@ static const struct reply_method *const methods[] = {
 	&reply_status,
 };
 
-uint64_t reply_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
-}
-
-static void write_error(struct buffer *out, const char *error, const char *key, const char *value)
+void reply_write_error(struct buffer *out, const char *error, const char *key, const char *value)
 {
 	struct json_writer j = {.out = out};
 
@@ -39,7 +31,7 @@ static void write_error(struct buffer *out, const char *error, const char *key, 
 
 void reply_error(struct reply *reply, const char *error, const char *key, const char *value)
 {
-	write_error(reply->out, error, key, value);
+	reply_write_error(reply->out, error, key, value);
 }
 
 bool reply_invalid(struct reply *reply, const char *parameter)
@@ -97,16 +89,10 @@ bool reply_message_full(const struct reply *reply, size_t items)
 
 void reply_partial(struct json_writer *out, const struct process *process)
 {
-	static const char *const names[PARTIAL_MAX] = {
-#define X(name, text) text,
-		PROCESS_PARTIALS(X)
-#undef X
-	};
-
 	jw_begin_array(out, "partial");
 	for (int i = 0; i < PARTIAL_MAX; i++)
 		if (process->partial & 1U << i)
-			jw_string(out, NULL, names[i]);
+			jw_string(out, NULL, partial_name((enum process_partial)i));
 	jw_end_array(out);
 }
 
@@ -127,14 +113,14 @@ struct reply *reply_begin(const struct subject *subject, const char *request, si
 	struct reply *reply = NULL;
 
 	if (!name || (parameters && !json_is_object(parameters))) {
-		write_error(out, ERROR_INVALID_PARAMETER, "parameter",
-			    name ? "parameters" : "method");
+		reply_write_error(out, ERROR_INVALID_PARAMETER, "parameter",
+				  name ? "parameters" : "method");
 	} else if (!find_method(name)) {
-		write_error(out, ERROR_METHOD_NOT_FOUND, "method", name);
+		reply_write_error(out, ERROR_METHOD_NOT_FOUND, "method", name);
 	} else {
 		reply = calloc(1, sizeof(*reply));
 		if (!reply)
-			write_error(out, ERROR_OVERLOADED, "reason", "no memory");
+			reply_write_error(out, ERROR_OVERLOADED, "reason", "no memory");
 	}
 	if (reply) {
 		reply->subject = subject;

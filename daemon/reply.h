@@ -65,6 +65,9 @@ struct reply *reply_begin(const struct subject *subject, const char *request, si
 bool reply_next(struct reply *reply, struct buffer *out);
 struct reply *reply_free(struct reply *reply);
 
+/* An error message with one parameter. */
+void reply_write_error(struct buffer *out, const char *error, const char *key, const char *value);
+
 /* For the methods. */
 void reply_error(struct reply *reply, const char *error, const char *key, const char *value);
 bool reply_invalid(struct reply *reply, const char *parameter); /* returns false */
@@ -82,7 +85,6 @@ bool reply_begin_limit(struct reply *reply, const json_t *parameters, uint64_t s
 bool reply_message_full(const struct reply *reply, size_t items);
 
 void reply_partial(struct json_writer *out, const struct process *process);
-uint64_t reply_now_ns(void); /* CLOCK_BOOTTIME */
 
 extern const struct reply_method reply_ps, reply_sites, reply_allocs, reply_status;
 

@@ -2,6 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
+#include "names.h"
 #include "protocol.h"
 #include "reply.h"
 
@@ -47,7 +49,7 @@ static bool is_wanted(const struct reply *reply, const struct alloc *alloc, uint
 static int choose(struct reply *reply, const struct process *p)
 {
 	size_t n = MIN(reply->limit, p->allocs.count);
-	uint64_t now = reply_now_ns();
+	uint64_t now = clock_boottime_ns();
 
 	reply->items = calloc(n + 1, sizeof(*reply->items));
 	if (!reply->items)
@@ -123,7 +125,7 @@ static void write_alloc(struct json_writer *out, const struct alloc *alloc, uint
 
 static bool write_sorted(struct reply *reply, const struct process *p, struct json_writer *out)
 {
-	uint64_t now = reply_now_ns();
+	uint64_t now = clock_boottime_ns();
 	size_t items = 0;
 
 	while (reply->next_item < reply->n_items && !reply_message_full(reply, items)) {
@@ -140,7 +142,7 @@ static bool write_sorted(struct reply *reply, const struct process *p, struct js
 
 static bool write_stream(struct reply *reply, const struct process *p, struct json_writer *out)
 {
-	uint64_t now = reply_now_ns();
+	uint64_t now = clock_boottime_ns();
 	const struct alloc *alloc;
 	size_t items = 0;
 

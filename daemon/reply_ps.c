@@ -1,16 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "names.h"
 #include "protocol.h"
 #include "python_reader.h"
 #include "reply.h"
-
-/* Kinds that no probed function allocates are untracked: null, not 0. */
-static bool is_tracked(enum memory_kind kind)
-{
-	for (int api = 0; api < API_MAX; api++)
-		if (api_kind((enum api)api) == kind)
-			return true;
-	return false;
-}
 
 static void write_outstanding(struct json_writer *out, const char *key, const struct process *p)
 {
@@ -18,7 +10,7 @@ static void write_outstanding(struct json_writer *out, const char *key, const st
 	for (int kind = 0; kind < KIND_MAX; kind++) {
 		const char *name = kind_name((enum memory_kind)kind);
 
-		if (!is_tracked((enum memory_kind)kind)) {
+		if (!kind_is_tracked((enum memory_kind)kind)) { /* null, not 0 */
 			jw_null(out, name);
 			continue;
 		}

@@ -2,6 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
+#include "names.h"
 #include "protocol.h"
 #include "reply.h"
 
@@ -155,7 +157,7 @@ static void write_frames(struct json_writer *out, const struct site *site)
 
 static void write_site(struct json_writer *out, const struct site *site, uint64_t oldest_ns)
 {
-	uint64_t now = reply_now_ns();
+	uint64_t now = clock_boottime_ns();
 
 	jw_begin_object(out, NULL);
 	jw_id(out, "id", site->id);

@@ -3,28 +3,18 @@
 #include <unistd.h>
 
 #include "capability.h"
+#include "names.h"
+#include "clock.h"
 #include "protocol.h"
 #include "reply.h"
 #include "version.h"
-
-static const char *const counter_names[COUNTER_MAX] = {
-#define X(name, text, loss) text,
-	SRTLEAK_COUNTERS(X)
-#undef X
-};
-
-static const bool counter_is_loss[COUNTER_MAX] = {
-#define X(name, text, loss) loss,
-	SRTLEAK_COUNTERS(X)
-#undef X
-};
 
 static void write_symbols(struct json_writer *out, const char *key, const struct library *l,
 			  enum probe_state state)
 {
 	jw_begin_array(out, key);
 	for (int api = 0; api < API_MAX; api++)
-		if (l->points[api].state == state && api_family_of((enum api)api) == l->family)
+		if (l->points[api].state == state && api_rows[api].family == l->family)
 			jw_string(out, NULL, api_symbol((enum api)api));
 	jw_end_array(out);
 }
@@ -78,16 +68,16 @@ static void write_events(struct json_writer *out, const struct subject *s,
 	jw_u64(out, "received", s->tracker->events);
 	jw_begin_object(out, "lost");
 	for (int i = 0; i < COUNTER_MAX; i++)
-		if (counter_is_loss[i])
-			jw_u64(out, counter_names[i], counters[i]);
+		if (counter_is_loss((enum counter)i))
+			jw_u64(out, counter_name((enum counter)i), counters[i]);
 	jw_u64(out, "mapping_records", s->discovery->records_lost);
 	jw_end_object(out);
 	jw_u64(out, "recovered", s->tracker->recovered);
 	jw_end_object(out);
 	jw_begin_object(out, "calls");
 	for (int i = 0; i < COUNTER_MAX; i++)
-		if (!counter_is_loss[i])
-			jw_u64(out, counter_names[i], counters[i]);
+		if (!counter_is_loss((enum counter)i))
+			jw_u64(out, counter_name((enum counter)i), counters[i]);
 	jw_u64(out, "ended", s->tracker->ended);
 	jw_end_object(out);
 }
@@ -172,7 +162,7 @@ static bool write_members(struct reply *reply, struct json_writer *out)
 	probes_counters(s->tracker->probes, counters);
 	jw_string(out, "version", SRTLEAK_VERSION);
 	jw_i64(out, "pid", getpid());
-	jw_double(out, "uptime_s", (double)reply_now_ns() / 1e9 - s->started_at);
+	jw_double(out, "uptime_s", (double)clock_boottime_ns() / 1e9 - s->started_at);
 	jw_string(out, "kernel", s->kernel);
 	jw_string(out, "attach_mode", s->discovery->multi ? "multi" : "perf");
 	jw_begin_object(out, "access");

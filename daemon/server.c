@@ -174,15 +174,8 @@ static int on_client(sd_event_source *source, int fd, uint32_t revents, void *us
 static void refuse(int fd, const char *error, const char *reason)
 {
 	struct buffer out = {0};
-	struct json_writer j = {.out = &out};
 
-	jw_begin_object(&j, NULL);
-	jw_string(&j, "error", error);
-	jw_begin_object(&j, "parameters");
-	jw_string(&j, "reason", reason);
-	jw_end_object(&j);
-	jw_end_object(&j);
-	buffer_append(&out, "", 1);
+	reply_write_error(&out, error, "reason", reason);
 	if (!buffer_failed(&out))
 		(void)send(fd, out.data, out.size, MSG_NOSIGNAL | MSG_DONTWAIT);
 	buffer_free(&out);

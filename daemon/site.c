@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "macro.h"
+#include "names.h"
 #include "site.h"
 
 /* FNV-1a, 64 bits: <http://www.isthe.com/chongo/tech/comp/fnv/>. The terminating NUL is hashed too,
@@ -33,12 +34,7 @@ static uint64_t hash_number(uint64_t hash, uint64_t number)
 
 uint64_t site_identify(enum memory_kind kind, const struct site_stack *stack)
 {
-	static const char *const kinds[] = {
-#define X(name, json, ...) json,
-		SRTLEAK_KINDS(X)
-#undef X
-	};
-	uint64_t hash = hash_string(0xcbf29ce484222325ULL, kinds[kind]);
+	uint64_t hash = hash_string(0xcbf29ce484222325ULL, kind_name(kind));
 
 	for (size_t i = 0; i < stack->n_python; i++) {
 		hash = hash_string(hash, stack->python[i].function);

@@ -21,20 +21,20 @@ static const char *settle(const struct buffer *strings, const char *placed)
 	return placed ? strings->data + ((uintptr_t)placed - 1) : NULL;
 }
 
-static void name_python(struct python *python, uint64_t code, uint64_t instr,
+static void name_python(struct python *python, const uint64_t frame_words[2], uint64_t sum,
 			struct buffer *strings, struct site_python_frame *ret)
 {
 	struct python_frame frame = {.function = "?"};
 
 	if (python)
-		(void)python_frame_name(python, code, instr, &frame);
+		(void)python_frame_name(python, frame_words[0], frame_words[1], sum, &frame);
 	ret->function = put(strings, frame.function);
 	ret->file = put(strings, frame.file);
 	ret->line = frame.line;
 }
 
-int stack_names(const uint64_t words[STACK_WORDS], struct python *python, struct modules *modules,
-		struct buffer *strings, struct site_stack *ret)
+int stack_names(const uint64_t words[STACK_WORDS], bool verify, struct python *python,
+		struct modules *modules, struct buffer *strings, struct site_stack *ret)
 {
 	size_t n_python = MIN(STACK_PYTHON(words[0]), PYTHON_FRAMES_MAX);
 	size_t n_native = MIN(STACK_NATIVE(words[0]), NATIVE_FRAMES_MAX);
@@ -44,7 +44,8 @@ int stack_names(const uint64_t words[STACK_WORDS], struct python *python, struct
 	ret->n_native = 0;
 	ret->truncated = STACK_FLAGS(words[0]) != 0;
 	for (size_t i = 0; i < n_python; i++)
-		name_python(python, words[1 + 2 * i], words[2 + 2 * i], strings, &ret->python[i]);
+		name_python(python, words + 1 + 2 * i, verify ? native[n_native + i] : 0, strings,
+			    &ret->python[i]);
 	for (size_t i = 0; i < n_native; i++) {
 		struct site_native_frame *frame = &ret->native[ret->n_native];
 		struct native_name name = {0};

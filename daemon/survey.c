@@ -5,30 +5,8 @@
 
 #include "elf_file.h"
 #include "macro.h"
+#include "names.h"
 #include "survey.h"
-
-static const char *const symbols[API_MAX] = {
-#define X(symbol, ...) #symbol,
-	SRTLEAK_APIS(X)
-#undef X
-};
-
-static const struct api_row rows[API_MAX] = {API_TABLE_ROWS};
-
-const char *api_symbol(enum api api)
-{
-	return symbols[api];
-}
-
-enum api_family api_family_of(enum api api)
-{
-	return (enum api_family)rows[api].family;
-}
-
-const char *family_name(enum api_family family)
-{
-	return family == FAMILY_CUDART ? "cudart" : "cuda";
-}
 
 struct survey {
 	enum api_family family;
@@ -42,7 +20,8 @@ static int on_export(const struct elf_symbol *symbol, void *userdata)
 	if (symbol->name[0] != 'c' || symbol->name[1] != 'u')
 		return 0;
 	for (int api = 0; api < API_MAX; api++)
-		if (rows[api].family == s->family && strcmp(symbols[api], symbol->name) == 0)
+		if (api_rows[api].family == s->family &&
+		    strcmp(api_symbol((enum api)api), symbol->name) == 0)
 			s->addresses[api] = symbol->address;
 	return 0;
 }

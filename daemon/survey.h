@@ -26,8 +26,4 @@ struct probe_point {
  */
 int survey_library(int fd, enum api_family family, struct probe_point ret[API_MAX]);
 
-enum api_family api_family_of(enum api api);
-const char *api_symbol(enum api api);
-const char *family_name(enum api_family family);
-
 #endif

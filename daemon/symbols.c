@@ -3,8 +3,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "demangle.h"
 #include "elf_file.h"
 #include "macro.h"
@@ -14,7 +14,7 @@
 #define MODULES_MAX 16384
 #define NAMES_MAX 4096        /* cached names of one process */
 #define SYMBOL_LENGTH_MAX 512 /* mangled C++ names can be megabytes */
-#define REREAD_SECONDS 0.02   /* between two looks that nothing called for */
+#define REREAD_NS 20000000ULL /* between two looks that nothing called for */
 
 struct module {
 	struct procfs_mapping mapping; /* its path is ours */
@@ -32,17 +32,9 @@ struct modules {
 	struct module *modules; /* by address */
 	size_t n_modules;
 	struct name *names; /* direct-mapped by address */
-	double read_at;
+	uint64_t read_at_ns;
 	bool changed; /* code was mapped since */
 };
-
-static double monotonic(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
 
 struct modules *modules_new(pid_t pid)
 {
@@ -129,12 +121,12 @@ static const struct module *locate(struct modules *m, uint64_t address)
 {
 	const struct module *module = find_module(m, address);
 
-	if (!m->changed && (module || monotonic() - m->read_at < REREAD_SECONDS))
+	if (!m->changed && (module || clock_monotonic_ns() - m->read_at_ns < REREAD_NS))
 		return module;
 	m->changed = false;
 	forget(m);
 	procfs_mappings(m->pid, on_mapping, m);
-	m->read_at = monotonic();
+	m->read_at_ns = clock_monotonic_ns();
 	return find_module(m, address);
 }
 

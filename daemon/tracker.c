@@ -5,6 +5,7 @@
 
 #include "log.h"
 #include "macro.h"
+#include "names.h"
 #include "procfs.h"
 #include "symbols.h"
 #include "tracker.h"

@@ -86,12 +86,28 @@ _Static_assert(sizeof(struct python_target) == 24, "no padding in values");
 
 /* An interned stack is an array of words, stored in pieces so that short stacks stay small:
  * a header, then `python` pairs (code object, instruction pointer), then `native` return
- * addresses; innermost first in both.
+ * addresses, then `python` sums of what the code objects held when the stack was first seen;
+ * innermost first in all.
  */
 #define STACK_CHUNK_WORDS 54UL /* with key and kernel overhead just below 512 bytes */
-#define STACK_CHUNKS 6U
+#define STACK_CHUNKS 8U
 #define STACK_WORDS (STACK_CHUNK_WORDS * STACK_CHUNKS)
-_Static_assert(1 + 2 * PYTHON_FRAMES_MAX + NATIVE_FRAMES_MAX <= STACK_WORDS, "a stack fits");
+_Static_assert(1 + 3 * PYTHON_FRAMES_MAX + NATIVE_FRAMES_MAX <= STACK_WORDS, "a stack fits");
+
+static inline __u64 stack_mix(__u64 hash, __u64 word)
+{
+	hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
+	return hash ^ hash >> 29;
+}
+
+/* Code objects die, and others come to lie at their addresses, before the daemon has read them: the
+ * addresses of file name, name, qualified name and line table tell one from the other.
+ */
+static inline __u64 stack_code_sum(const __u64 strings[4])
+{
+	return stack_mix(stack_mix(stack_mix(stack_mix(1, strings[0]), strings[1]), strings[2]),
+			 strings[3]);
+}
 
 #define STACK_PYTHON_TRUNCATED 1U /* deeper than PYTHON_FRAMES_MAX, or a frame was unreadable */
 #define STACK_NATIVE_TRUNCATED 2U

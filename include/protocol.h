@@ -16,7 +16,6 @@
 #define PROTOCOL_REQUEST_MAX (1U << 20) /* bytes of one request */
 #define PROTOCOL_REPLY_MAX (1U << 22)   /* bytes of one reply */
 #define PROTOCOL_BATCH 256              /* items in one reply */
-#define PROTOCOL_JSON_DEPTH 16
 
 /* {}                                             → {"processes":[…]} */
 #define METHOD_PS "io.srtleak.Ps"

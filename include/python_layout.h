@@ -61,7 +61,9 @@ struct python_layout {
 	__u8 frame_shim;
 	__u8 code_tag_mask; /* bits to clear in a frame's code pointer */
 
-	/* PyCodeObject; ob_size counts code units of two bytes */
+	/* PyCodeObject; ob_size counts code units of two bytes. The probes take code_filename and
+	 * the three words behind it for what tells a code object from another.
+	 */
 	__u16 code_flags;
 	__u16 code_argcount;
 	__u16 code_kwonlyargcount;

@@ -278,7 +278,7 @@ static void assert_name(struct target *t, uint64_t code, const char *function)
 {
 	struct python_frame frame;
 
-	assert_int_equal(python_frame_name(t->py, code, bytecode(code), &frame), 0);
+	assert_int_equal(python_frame_name(t->py, code, bytecode(code), 0, &frame), 0);
 	assert_string_equal(frame.function, function);
 }
 
@@ -352,7 +352,7 @@ static void check_lines(struct target *t, uint64_t code)
 	while (sscanf(answer(t), "line %" SCNu64 " %" SCNu64 " %d", &start, &end, &line) == 3)
 		for (uint64_t at = start; at < end; at += 2) {
 			assert_int_equal(
-				python_frame_name(t->py, code, bytecode(code) + at, &frame), 0);
+				python_frame_name(t->py, code, bytecode(code) + at, 0, &frame), 0);
 			assert_int_equal(frame.line, line);
 		}
 	assert_string_equal(t->line, "end");
@@ -369,7 +369,7 @@ static void test_names_and_lines(void **state)
 	say(t, "codes");
 	while (sscanf(answer(t), "code\t%" SCNu64 "\t%2048[^\t]\t%16384[^\t]", &code, function,
 		      file) == 3) {
-		assert_int_equal(python_frame_name(t->py, code, bytecode(code), &frame), 0);
+		assert_int_equal(python_frame_name(t->py, code, bytecode(code), 0, &frame), 0);
 		assert_string_equal(frame.function, function);
 		assert_string_equal(frame.file, file);
 		check_lines(t, code);
@@ -386,23 +386,23 @@ static void test_wrong_addresses(void **state)
 	uint64_t list, str, zeros, code;
 
 	read_objects(t, &list, &str, &zeros);
-	assert_int_equal(python_frame_name(t->py, 0, 0, &frame), -EFAULT);
-	assert_int_equal(python_frame_name(t->py, 8, 0, &frame), -EFAULT);
-	assert_int_equal(python_frame_name(t->py, UINT64_MAX, 0, &frame), -EFAULT);
-	assert_int_equal(python_frame_name(t->py, 1ULL << 63, 0, &frame), -EFAULT);
-	assert_int_equal(python_frame_name(t->py, list, bytecode(list), &frame), -EBADMSG);
-	assert_int_equal(python_frame_name(t->py, str, bytecode(str), &frame), -EBADMSG);
-	assert_int_equal(python_frame_name(t->py, zeros, bytecode(zeros), &frame), -EBADMSG);
+	assert_int_equal(python_frame_name(t->py, 0, 0, 0, &frame), -EFAULT);
+	assert_int_equal(python_frame_name(t->py, 8, 0, 0, &frame), -EFAULT);
+	assert_int_equal(python_frame_name(t->py, UINT64_MAX, 0, 0, &frame), -EFAULT);
+	assert_int_equal(python_frame_name(t->py, 1ULL << 63, 0, 0, &frame), -EFAULT);
+	assert_int_equal(python_frame_name(t->py, list, bytecode(list), 0, &frame), -EBADMSG);
+	assert_int_equal(python_frame_name(t->py, str, bytecode(str), 0, &frame), -EBADMSG);
+	assert_int_equal(python_frame_name(t->py, zeros, bytecode(zeros), 0, &frame), -EBADMSG);
 
 	say(t, "reuse");
 	assert_int_equal(sscanf(answer(t), "old %" SCNu64, &code), 1);
-	assert_int_equal(python_frame_name(t->py, code, 0, &frame), -ESTALE);
-	assert_int_equal(python_frame_name(t->py, code, bytecode(code) - 4, &frame), -ESTALE);
-	assert_int_equal(python_frame_name(t->py, code, bytecode(code) + 4096, &frame), -ESTALE);
-	assert_int_equal(python_frame_name(t->py, code + 8, bytecode(code), &frame), -EBADMSG);
+	assert_int_equal(python_frame_name(t->py, code, 0, 0, &frame), -ESTALE);
+	assert_int_equal(python_frame_name(t->py, code, bytecode(code) - 4, 0, &frame), -ESTALE);
+	assert_int_equal(python_frame_name(t->py, code, bytecode(code) + 4096, 0, &frame), -ESTALE);
+	assert_int_equal(python_frame_name(t->py, code + 8, bytecode(code), 0, &frame), -EBADMSG);
 	assert_int_equal(frame.line, -1);
 	/* a frame that has not run yet */
-	assert_int_equal(python_frame_name(t->py, code, bytecode(code) - 2, &frame), 0);
+	assert_int_equal(python_frame_name(t->py, code, bytecode(code) - 2, 0, &frame), 0);
 	assert_int_equal(frame.line, 1);
 	say(t, "");
 	answer(t);
@@ -410,7 +410,7 @@ static void test_wrong_addresses(void **state)
 	expect_end(t);
 }
 
-static uint64_t remote_u64(struct target *t, uint64_t addr)
+static uint64_t target_u64(struct target *t, uint64_t addr)
 {
 	uint64_t value = 0;
 
@@ -460,16 +460,16 @@ static void test_reused_address_with_all_its_objects(void **state)
 	assert_int_equal(sscanf(answer(t), "old %" SCNu64, &code), 1);
 	assert_name(t, code, "name_old");
 
-	name = remote_u64(t, code + l->code_qualname);
+	name = target_u64(t, code + l->code_qualname);
 	overwrite(t, name + l->unicode_ascii, "name_new", 8);
 	assert_name(t, code, "name_new");
 
-	assert_int_equal(python_frame_name(t->py, code, bytecode(code), &frame), 0);
+	assert_int_equal(python_frame_name(t->py, code, bytecode(code), 0, &frame), 0);
 	assert_int_equal(frame.line, 1);
-	table = remote_u64(t, code + l->code_linetable);
+	table = target_u64(t, code + l->code_linetable);
 	overwrite(t, table + l->bytes_data, &next_line, 1);
 	overwrite(t, table + l->bytes_data + 1, &delta, 1);
-	assert_int_equal(python_frame_name(t->py, code, bytecode(code), &frame), 0);
+	assert_int_equal(python_frame_name(t->py, code, bytecode(code), 0, &frame), 0);
 	assert_int_equal(frame.line, 6);
 }
 
@@ -503,18 +503,18 @@ static void walk_stack(struct target *t, struct stack *ret)
 	const struct python_layout *l = python_layout(t->py);
 	uint64_t interp, thread, frame;
 
-	interp = remote_u64(t, t->bias + t->binary.runtime + l->runtime_interpreters);
-	thread = remote_u64(t, interp + l->interp_threads);
-	frame = remote_u64(t, remote_u64(t, thread + l->tstate_frame) + l->cframe_frame);
+	interp = target_u64(t, t->bias + t->binary.runtime + l->runtime_interpreters);
+	thread = target_u64(t, interp + l->interp_threads);
+	frame = target_u64(t, target_u64(t, thread + l->tstate_frame) + l->cframe_frame);
 	for (ret->depth = 0; frame && ret->depth < DEPTH_MAX; ret->depth++) {
 		struct python_frame f;
 
-		if (python_frame_name(t->py, remote_u64(t, frame + l->frame_code),
-				      remote_u64(t, frame + l->frame_instr), &f) < 0)
+		if (python_frame_name(t->py, target_u64(t, frame + l->frame_code),
+				      target_u64(t, frame + l->frame_instr), 0, &f) < 0)
 			return;
 		snprintf(ret->function[ret->depth], sizeof(ret->function[0]), "%.63s", f.function);
 		ret->line[ret->depth] = f.line;
-		frame = remote_u64(t, frame + l->frame_previous);
+		frame = target_u64(t, frame + l->frame_previous);
 	}
 }
 
@@ -570,7 +570,7 @@ static void test_process_that_is_gone(void **state)
 	kill(t->pid, SIGKILL);
 	/* dead, but not yet reaped: the pid stays its own until teardown */
 	assert_int_equal(waitid(P_PID, (id_t)t->pid, &info, WEXITED | WNOWAIT), 0);
-	assert_int_equal(python_frame_name(t->py, list, 0, &frame), -ESRCH);
+	assert_int_equal(python_frame_name(t->py, list, 0, 0, &frame), -ESRCH);
 	assert_int_equal(python_validate(t->py), -ESRCH);
 }
 

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "names.h"
+
+const struct api_row api_rows[API_MAX] = {API_TABLE_ROWS};
+
+static const char *const symbols[API_MAX] = {
+#define X(symbol, ...) #symbol,
+	SRTLEAK_APIS(X)
+#undef X
+};
+
+static const struct {
+	const char *name;
+	bool summed;
+	enum address_space space;
+} kinds[KIND_MAX] = {
+#define X(kind, json, kind_space, sum) \
+	[KIND_##kind] = {.name = json, .summed = sum, .space = SPACE_##kind_space},
+	SRTLEAK_KINDS(X)
+#undef X
+};
+
+static const struct {
+	const char *name;
+	bool is_loss;
+} counters[COUNTER_MAX] = {
+#define X(counter, json, loss) [COUNTER_##counter] = {.name = json, .is_loss = loss},
+	SRTLEAK_COUNTERS(X)
+#undef X
+};
+
+const char *api_symbol(enum api api)
+{
+	return symbols[api];
+}
+
+enum memory_kind api_kind(enum api api)
+{
+	return (enum memory_kind)api_rows[api].kind;
+}
+
+const char *family_name(enum api_family family)
+{
+	return family == FAMILY_CUDART ? "cudart" : "cuda";
+}
+
+const char *kind_name(enum memory_kind kind)
+{
+	return kinds[kind].name;
+}
+
+bool kind_is_summed(enum memory_kind kind)
+{
+	return kinds[kind].summed;
+}
+
+bool kind_is_tracked(enum memory_kind kind)
+{
+	for (int api = 0; api < API_MAX; api++)
+		if (api_rows[api].action == ACTION_ALLOC && api_kind((enum api)api) == kind)
+			return true;
+	return false;
+}
+
+enum address_space kind_space(enum memory_kind kind)
+{
+	return kinds[kind].space;
+}
+
+const char *counter_name(enum counter counter)
+{
+	return counters[counter].name;
+}
+
+bool counter_is_loss(enum counter counter)
+{
+	return counters[counter].is_loss;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The tables of include/ as user space wants them: names for people, and rows of the API table. */
+#ifndef SRTLEAK_NAMES_H
+#define SRTLEAK_NAMES_H
+
+#include <stdbool.h>
+
+#include "api.h"
+#include "event.h"
+
+extern const struct api_row api_rows[API_MAX];
+
+const char *api_symbol(enum api api);
+enum memory_kind api_kind(enum api api);
+const char *family_name(enum api_family family);
+
+const char *kind_name(enum memory_kind kind);
+bool kind_is_summed(enum memory_kind kind);
+bool kind_is_tracked(enum memory_kind kind); /* some probed function allocates it */
+enum address_space kind_space(enum memory_kind kind);
+
+const char *counter_name(enum counter counter);
+bool counter_is_loss(enum counter counter);
+
+#endif
