@@ -66,7 +66,11 @@ $(TOP)/gen/srtleak.skel.h: $(TOP)/gen/srtleak.bpf.o
 
 # User space
 
-$(B)/%.o: %.c | $(TOP)/gen/srtleak.skel.h
+# What was compiled with other flags is compiled again.
+$(B)/flags: FORCE | $(B)/
+	printf '%s\n' '$(CC) $(ALL_CFLAGS)' | cmp -s - $@ || printf '%s\n' '$(CC) $(ALL_CFLAGS)' > $@
+
+$(B)/%.o: %.c $(B)/flags | $(TOP)/gen/srtleak.skel.h
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
 $(LIBRARY): $(filter-out %/main.o,$(DAEMON_OBJECTS))
@@ -90,8 +94,8 @@ demo: deps
 	tests/demo.sh
 
 install: all
-	install -D -m 755 $(B)/srtleakd $(DESTDIR)$(PREFIX)/sbin/srtleakd
-	install -D -m 755 $(B)/srtleakctl $(DESTDIR)$(PREFIX)/bin/srtleakctl
+	install -D -m 755 $(B)/srtleakd '$(DESTDIR)$(PREFIX)/sbin/srtleakd'
+	install -D -m 755 $(B)/srtleakctl '$(DESTDIR)$(PREFIX)/bin/srtleakctl'
 
 clean:
 	rm -rf $(TOP)
@@ -99,4 +103,4 @@ clean:
 format:
 	clang-format -i $(C_FILES)
 
-.PHONY: all deps demo install clean format
+.PHONY: all deps demo install clean format FORCE

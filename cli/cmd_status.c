@@ -241,6 +241,10 @@ static int print_cost(const json_t *cost)
 	const char *program;
 	json_t *figures;
 
+	if (json_is_null(cost)) {
+		puts("\nCost         not counted; sysctl kernel.bpf_stats_enabled=1 turns that on");
+		return 0;
+	}
 	if (!table)
 		return -ENOMEM;
 	print_title("Cost");

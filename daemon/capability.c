@@ -50,3 +50,8 @@ bool capability_can_probe(bool multi)
 
 	return mask & admin || (multi && (mask & both) == both);
 }
+
+bool capability_can_read(void)
+{
+	return effective() & 1ULL << CAP_SYS_PTRACE;
+}

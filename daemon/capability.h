@@ -16,4 +16,7 @@ size_t capability_names(const char *ret[CAPABILITIES_MAX]);
  */
 bool capability_can_probe(bool multi);
 
+/* Whether processes of other users can be read. */
+bool capability_can_read(void);
+
 #endif

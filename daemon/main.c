@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <systemd/sd-daemon.h>
 
@@ -101,6 +103,8 @@ static int parse_options(struct config *config, int argc, char **argv)
 	return -1;
 }
 
+#define INITIAL_PID_NAMESPACE 0xeffffffcU /* PROC_PID_INIT_INO, linux/proc_ns.h */
+
 /* Older kernels lack attach cookies, 5.15, and more. */
 #define KERNEL_MAJOR 5
 #define KERNEL_MINOR 15
@@ -112,6 +116,13 @@ static bool kernel_is_too_old(const struct utsname *kernel)
 	if (sscanf(kernel->release, "%d.%d", &major, &minor) != 2)
 		return false; /* then loading tells */
 	return major < KERNEL_MAJOR || (major == KERNEL_MAJOR && minor < KERNEL_MINOR);
+}
+
+static bool in_initial_pid_namespace(void)
+{
+	struct stat st;
+
+	return stat("/proc/self/ns/pid", &st) < 0 || st.st_ino == INITIAL_PID_NAMESPACE;
 }
 
 /* Perf links take two descriptors a function, and every process one. */
@@ -131,6 +142,12 @@ static int choose_links(struct daemon *d)
 	int supported;
 
 	uname(&d->kernel);
+	if (!in_initial_pid_namespace()) {
+		log_error(
+			"runs in a PID namespace of its own, where the kernel's pids mean others; "
+			"in a container, run it with the host's (hostPID, --pid=host)");
+		return DAEMON_FAILURE;
+	}
 	if (kernel_is_too_old(&d->kernel)) {
 		log_error("Linux %d.%d or later is needed, this is %s", KERNEL_MAJOR, KERNEL_MINOR,
 			  d->kernel.release);
@@ -140,8 +157,9 @@ static int choose_links(struct daemon *d)
 	if (supported == -EPERM || supported == -EACCES ||
 	    (supported >= 0 &&
 	     !capability_can_probe(supported && d->config.attach != ATTACH_PERF))) {
-		log_error("not permitted to place probes: run as root, or with CAP_BPF and "
-			  "CAP_PERFMON (perf links, and kernels before 6.6, need CAP_SYS_ADMIN)");
+		log_error("not permitted to place probes: run as root, or with CAP_BPF, "
+			  "CAP_PERFMON and CAP_SYS_PTRACE (perf links, and kernels before 6.6, "
+			  "need CAP_SYS_ADMIN)");
 		return DAEMON_PRIVILEGE;
 	}
 	if (supported < 0) {
@@ -154,6 +172,9 @@ static int choose_links(struct daemon *d)
 			  "--attach perf");
 		return DAEMON_KERNEL;
 	}
+	if (!capability_can_read())
+		log_warning("without CAP_SYS_PTRACE most processes cannot be read: no names of "
+			    "Python functions, no libraries found by their mapping");
 	d->multi = supported && d->config.attach != ATTACH_PERF;
 	return -1;
 }
@@ -196,8 +217,11 @@ static int load_probes(struct daemon *d)
 	}
 	tracker_init(&d->tracker, d->loop, d->config.pids, d->config.n_pids);
 	d->tracker.probes = d->probes;
-	for (size_t i = 0; i < d->config.n_pids; i++)
+	for (size_t i = 0; i < d->config.n_pids; i++) {
 		probes_list_process(d->probes, d->config.pids[i]);
+		if (kill(d->config.pids[i], 0) < 0 && errno == ESRCH)
+			log_warning("--pid %d: there is no such process", d->config.pids[i]);
+	}
 	return -1;
 }
 
@@ -254,6 +278,10 @@ static int start(struct daemon *d)
 		log_error("%s: another daemon runs there; stop it, or choose another --socket",
 			  d->config.socket);
 		return DAEMON_ALREADY_RUNS;
+	}
+	if (r == -EEXIST) {
+		log_error("%s: exists and is no socket; choose another --socket", d->config.socket);
+		return DAEMON_FAILURE;
 	}
 	if (r < 0) {
 		log_error("%s: %s", d->config.socket, strerror(-r));

@@ -82,8 +82,10 @@ static void write_cost(struct exposition *e, const struct probes *probes)
 	struct probes_cost costs[PROBES_PROGRAMS];
 	size_t n = probes_cost(probes, costs, ARRAY_SIZE(costs));
 
+	if (n == 0)
+		return;
 	exposition_head(e, name, METRIC_COUNTER,
-			"Time spent in the probes; 0 unless kernel.bpf_stats_enabled is set.");
+			"Time spent in the probes while kernel.bpf_stats_enabled is set.");
 	for (size_t i = 0; i < n; i++) {
 		exposition_begin(e, name);
 		exposition_label(e, "program", costs[i].program);

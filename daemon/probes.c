@@ -314,6 +314,7 @@ void probes_drop_stacks(const struct probes *p, bool (*is_over)(uint32_t image, 
 size_t probes_cost(const struct probes *p, struct probes_cost *ret, size_t n)
 {
 	struct bpf_program *program;
+	uint64_t runs = 0;
 	size_t filled = 0;
 
 	bpf_object__for_each_program(program, p->object->obj)
@@ -327,8 +328,9 @@ size_t probes_cost(const struct probes *p, struct probes_cost *ret, size_t n)
 		ret[filled].program = bpf_program__name(program);
 		ret[filled].runs = info.run_cnt;
 		ret[filled++].seconds = (double)info.run_time_ns / 1e9;
+		runs += info.run_cnt;
 	}
-	return filled;
+	return runs > 0 ? filled : 0;
 }
 
 /* The kernel tells a map's memory only in the descriptor's fdinfo. */

@@ -73,7 +73,9 @@ void probes_drop_stacks(const struct probes *p, bool (*is_over)(uint32_t image, 
 			void *userdata);
 void probes_forget_stack(const struct probes *p, uint32_t image, uint64_t id);
 
-/* Cost of each program so far; runs and seconds stay 0 unless kernel.bpf_stats_enabled is set. */
+/* Cost of each program so far. The kernel counts while its statistics are on
+ * (kernel.bpf_stats_enabled); 0 programs are returned where it never has.
+ */
 struct probes_cost {
 	const char *program;
 	uint64_t runs;

@@ -112,7 +112,7 @@ static bool begin(struct reply *reply, const json_t *parameters)
 		for (kind = 0; kind < KIND_MAX; kind++)
 			if (kind_text && strcmp(kind_text, kind_name((enum memory_kind)kind)) == 0)
 				break;
-		if (kind == KIND_MAX)
+		if (kind == KIND_MAX || !kind_is_tracked((enum memory_kind)kind))
 			return reply_invalid(reply, "kind");
 	}
 	if (sort_value) {

@@ -142,6 +142,10 @@ static void write_cost(struct json_writer *out, const struct probes *probes)
 	struct probes_cost costs[PROBES_PROGRAMS];
 	size_t n = probes_cost(probes, costs, ARRAY_SIZE(costs));
 
+	if (n == 0) {
+		jw_null(out, "cost");
+		return;
+	}
 	jw_begin_object(out, "cost");
 	for (size_t i = 0; i < n; i++) {
 		jw_begin_object(out, costs[i].program);

@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/file.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "log.h"
 #include "protocol.h"
 #include "server.h"
+#include "socket_path.h"
 
 #define CLIENTS_MAX 64
 #define SILENCE_USEC 30000000ULL /* without progress a client is dropped */
@@ -34,10 +31,8 @@ struct client {
 };
 
 struct server {
-	char *path, *lock_path;
-	int lock_fd;
+	struct socket_path *path;
 	int fd;
-	bool bound;  /* the path is ours */
 	gid_t group; /* -1: there is no such group */
 	sd_event *loop;
 	sd_event_source *source, *sweep;
@@ -233,61 +228,19 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *userdata)
 	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
-/* Makes the directory of the default path on hosts without tmpfiles.d. */
-static void make_parent(const char *path)
-{
-	_cleanup_free_ char *parent = strdup(path);
-	char *slash = parent ? strrchr(parent, '/') : NULL;
-
-	if (!slash || slash == parent)
-		return;
-	*slash = '\0';
-	(void)mkdir(parent, 0755);
-}
-
-/* The lock on a file beside the socket. The file goes with its holder, so whoever comes to hold a
- * lock looks whether its file is still the one with that name.
- */
-static int claim_lock(const char *lock)
-{
-	for (;;) {
-		_cleanup_close_ int fd =
-			open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-		struct stat held, named;
-
-		if (fd < 0)
-			return -errno;
-		if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-			return errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
-		if (fstat(fd, &held) < 0)
-			return -errno;
-		if (stat(lock, &named) == 0 && named.st_dev == held.st_dev &&
-		    named.st_ino == held.st_ino)
-			return TAKE_FD(fd);
-	}
-}
-
 int server_claim(const char *path, struct server **ret)
 {
 	const struct group *group = getgrnam(GROUP_NAME);
 	struct server *s = calloc(1, sizeof(*s));
+	int r;
 
 	if (!s)
 		return -ENOMEM;
-	s->fd = s->lock_fd = -1;
+	s->fd = -1;
 	s->group = group ? group->gr_gid : (gid_t)-1;
 	LIST_INIT(&s->clients);
-	make_parent(path);
-	s->path = strdup(path);
-	if (!s->path || asprintf(&s->lock_path, "%s.lock", path) < 0) {
-		s->lock_path = NULL;
-		server_free(s);
-		return -ENOMEM;
-	}
-	s->lock_fd = claim_lock(s->lock_path);
-	if (s->lock_fd < 0) {
-		int r = s->lock_fd;
-
+	r = socket_path_claim(path, &s->path);
+	if (r < 0) {
 		server_free(s);
 		return r;
 	}
@@ -295,41 +248,14 @@ int server_claim(const char *path, struct server **ret)
 	return 0;
 }
 
-static int open_socket(struct server *s)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	struct stat st;
-	mode_t mask;
-	int r;
-
-	if (strlen(s->path) >= sizeof(address.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(address.sun_path, s->path);
-	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (s->fd < 0)
-		return -errno;
-	/* A dead daemon's socket, for we hold the lock; anything else is not ours to remove. */
-	if (lstat(s->path, &st) == 0 && !S_ISSOCK(st.st_mode))
-		return -EEXIST;
-	(void)unlink(s->path);
-	mask = umask(0177); /* never open wider than at the end */
-	r = bind(s->fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
-	umask(mask);
-	if (r < 0)
-		return r;
-	s->bound = true;
-	if (s->group != (gid_t)-1 && chown(s->path, (uid_t)-1, s->group) == 0)
-		(void)chmod(s->path, 0660);
-	return listen(s->fd, SOMAXCONN) < 0 ? -errno : 0;
-}
-
 int server_start(struct server *s, sd_event *loop, const struct subject *subject)
 {
 	uint64_t now;
-	int r = open_socket(s);
+	int r;
 
-	if (r < 0)
-		return r;
+	s->fd = socket_path_listen(s->path, s->group);
+	if (s->fd < 0)
+		return s->fd;
 	s->loop = loop;
 	s->subject = subject;
 	r = sd_event_add_io(loop, &s->source, s->fd, EPOLLIN, on_connect, s);
@@ -352,14 +278,7 @@ struct server *server_free(struct server *s)
 	sd_event_source_disable_unref(s->sweep);
 	if (s->fd >= 0)
 		close(s->fd);
-	if (s->bound)
-		unlink(s->path);
-	if (s->lock_fd >= 0 && s->lock_path) {
-		unlink(s->lock_path);
-		close(s->lock_fd);
-	}
-	free(s->path);
-	free(s->lock_path);
+	socket_path_release(s->path);
 	free(s);
 	return NULL;
 }

@@ -11,8 +11,10 @@
 
 struct server;
 
-/* Takes the path, which a daemon that still runs defends: -EADDRINUSE. Done before anything is put
- * into the kernel, so that two daemons cannot fight. Clients can connect from server_start() on.
+/* Takes the path, which a daemon that still runs defends: -EADDRINUSE. One that was killed and is
+ * still being taken apart is waited for. -EEXIST: something stands there that is no socket. Done
+ * before anything is put into the kernel, so that two daemons cannot fight. Clients can connect
+ * from server_start() on.
  */
 int server_claim(const char *path, struct server **ret);
 int server_start(struct server *server, sd_event *loop, const struct subject *subject);

@@ -30,13 +30,14 @@ ctl() {
 	build/srtleakctl --socket "$work/srtleak.sock" "$@"
 }
 
-# Waits until a file has what is looked for.
+# Waits until the log of a process has what is looked for.
 wait_for() {
 	tries=0
 	until grep -q "$1" "$2" 2>/dev/null; do
 		tries=$((tries + 1))
-		if [ $tries -gt 300 ]; then
-			cat "$work/daemon.log" >&2
+		if [ $tries -gt 300 ] || ! kill -0 "$3" 2>/dev/null; then
+			echo "demo: it does not start; its log:" >&2
+			cat "$2" >&2
 			exit 1
 		fi
 		sleep 0.1
@@ -47,13 +48,13 @@ echo "Starting srtleakd."
 build/srtleakd --socket "$work/srtleak.sock" --listen none \
 	--libraries "$PWD/build/simcuda/*.so.*" 2>"$work/daemon.log" &
 daemon=$!
-wait_for "tracking with" "$work/daemon.log"
+wait_for "tracking with" "$work/daemon.log" "$daemon"
 
 echo "Starting a Python server on simulated CUDA libraries. Its prefix cache never evicts."
 SIMCUDA_DIR=build/simcuda /usr/bin/python3.11 tests/workloads/server.py --leak prefix_cache \
 	--requests-per-second 40 >"$work/server.log" 2>&1 &
 server=$!
-wait_for '"port"' "$work/server.log"
+wait_for '"port"' "$work/server.log" "$server"
 
 echo "It serves 40 requests a second for $seconds seconds."
 sleep "$seconds"

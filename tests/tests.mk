@@ -23,7 +23,7 @@ $(SIM)/libcudart.so.%: $(SIM_RUNTIME) $(SIM_HEADERS) | $(SIM)/
 # Programs to watch, with frame pointers and symbols, as the frames of their stacks are compared.
 WORKLOADS := $(patsubst tests/workloads/%.c,$(TOP)/workloads/%,$(wildcard tests/workloads/*.c))
 
-$(TOP)/workloads/%: tests/workloads/%.c | $(TOP)/workloads/
+$(TOP)/workloads/%: tests/workloads/%.c include/api.h include/macro.h | $(TOP)/workloads/
 	$(call say,CC,$<)$(CC) -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -Iinclude -O1 -g \
 		-fno-omit-frame-pointer -fno-optimize-sibling-calls -rdynamic $< -o $@ -lpthread -ldl -lm
 

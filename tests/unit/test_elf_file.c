@@ -503,12 +503,15 @@ static void test_compressed_strings(void **state)
 	_cleanup_close_ int fd = -1;
 	uint64_t before = peak_bytes();
 	struct image image;
-	Elf64_Chdr *compressed = (Elf64_Chdr *)image.code;
+	const Elf64_Chdr compressed = {
+		.ch_type = ELFCOMPRESS_ZLIB,
+		.ch_size = 1UL << 40,
+		.ch_addralign = 1,
+	};
 
 	(void)state;
 	make_image(&image);
-	*compressed = (Elf64_Chdr){.ch_type = ELFCOMPRESS_ZLIB, .ch_size = 1UL << 40};
-	compressed->ch_addralign = 1;
+	memcpy(image.code, &compressed, sizeof(compressed));
 	image.sections[STRINGS].sh_flags = SHF_COMPRESSED;
 	image.sections[STRINGS].sh_offset = offsetof(struct image, code);
 	image.sections[STRINGS].sh_size = sizeof(image.code);

@@ -1,0 +1,474 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Libraries that are built, mounted, replaced or meant otherwise than usual, and ends unseen."""
+import os
+import re
+import shutil
+import signal
+import subprocess
+
+import kernel
+import pytest
+from conftest import BIN, LEAK, PATIENCE, ROOT, SIM, need, read_ledger, wait_until
+from test_truth import assert_conserved
+
+COUNT = 20
+SIZE = 4096
+DRIVER, RUNTIME = "libcuda.so.1", "libcudart.so.13"
+FILLS_THE_RING = 70_000  # events
+SHORT_PROCESSES = 40
+STACKS = 300
+TOO_LARGE = 1 << 63
+LARGEST = 1 << 48
+SUM_ABOVE_63_BITS = (1 << 15) + 1000  # allocations of that size
+SUM_ABOVE_64_BITS = (1 << 16) + 1000
+EXIT_FAILURE = 1
+
+
+def compile_library(path, sources, *flags):
+    """Builds a shared library that is called as its file is."""
+    need(shutil.which("gcc"), "gcc, to build libraries")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    command = ["gcc", "-shared", "-fPIC", f"-Wl,-soname,{path.name}", "-o", path]
+    subprocess.run([*command, *sources, *flags], check=True, timeout=60)
+    return path
+
+
+def step_to(process, phase):
+    process.step()
+    assert process.line()["phase"] == phase
+
+
+def count_is(daemon, pid, count):
+    wait_until(
+        lambda: daemon.process_row(pid) and len(daemon.allocs(pid)) == count,
+        f"{count} allocations of process {pid}",
+    )
+
+
+def lost(daemon, name):
+    return daemon.ctl("status")["events"]["lost"][name]
+
+
+def binaries(daemon):
+    return {probe["binary"] for probe in daemon.ctl("status")["probes"]}
+
+
+def shown(daemon, pid):
+    return {(a["ptr"], a["size"]) for a in daemon.allocs(pid)}
+
+
+def truth(ledger):
+    return {(ptr, size) for ptr, size, _, _ in read_ledger(ledger)}
+
+
+# Functions that jump into the driver instead of calling it: one return for two entries.
+
+TAIL_CALLS = """
+#include <stddef.h>
+int cuMemAlloc_v2(unsigned long long *ptr, size_t size);
+int cuMemFree_v2(unsigned long long ptr);
+int cudaMalloc(void **ptr, size_t size) { return cuMemAlloc_v2((unsigned long long *)ptr, size); }
+int cudaFree(void *ptr) { return cuMemFree_v2((unsigned long long)ptr); }
+"""
+
+ALLOCATE_AND_FREE = """
+import ctypes, json, sys
+driver = ctypes.CDLL(sys.argv[1], ctypes.RTLD_GLOBAL)
+runtime = ctypes.CDLL(sys.argv[2])
+runtime.cudaFree.argtypes = [ctypes.c_void_p]
+context = ctypes.c_void_p()
+assert driver.cuInit(0) == 0
+assert driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0
+assert driver.cuCtxSetCurrent(context) == 0
+
+def allocate():
+    ptr = ctypes.c_void_p()
+    assert runtime.cudaMalloc(ctypes.byref(ptr), ctypes.c_size_t(4096)) == 0
+    return ptr.value
+
+def phase(name):
+    assert driver.simcuda_ledger_write(sys.argv[3].encode()) == 0
+    print(json.dumps({"phase": name}), flush=True)
+    sys.stdin.readline()
+
+phase("loaded")
+kept = [allocate() for _ in range(20)]
+phase("allocated")
+for _ in range(5):
+    assert runtime.cudaFree(kept.pop()) == 0
+phase("freed")
+driver.simcuda_fail_next(5, 999)
+for ptr in kept[:5]:
+    assert runtime.cudaFree(ptr) == 999
+phase("not freed")
+driver.simcuda_fail_next(5, 2)
+for _ in range(5):
+    assert runtime.cudaMalloc(ctypes.byref(ctypes.c_void_p()), ctypes.c_size_t(4096)) == 2
+kept += [allocate() for _ in range(3)]
+phase("allocated again")
+for ptr in kept:
+    assert runtime.cudaFree(ptr) == 0
+phase("all freed")
+"""
+
+
+def jumps(library, function):
+    """Whether the function leaves by a jump alone."""
+    command = ["objdump", "-d", "--no-show-raw-insn", f"--disassemble={function}", library]
+    code = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    body = code.split(f"<{function}>:")[1]
+    words = re.findall(r"^\s+[0-9a-f]+:\s+(?:bnd |notrack )?(\w+)", body, re.MULTILINE)
+    return "jmp" in words and not {"call", "ret"} & set(words)
+
+
+@pytest.mark.parametrize("attach", ["multi", "perf"])
+def test_tail_calls(start_daemon, workload, tmp_path, private_libraries, attach):
+    driver = private_libraries() / DRIVER
+    source, ledger = tmp_path / "tail.c", tmp_path / "ledger"
+    source.write_text(TAIL_CALLS)
+    shim = compile_library(tmp_path / "shim" / "libcudart.so.12", [source], "-O2", driver)
+    assert jumps(shim, "cudaMalloc") and jumps(shim, "cudaFree")
+
+    process = workload("/usr/bin/python3", "-c", ALLOCATE_AND_FREE, driver, shim, ledger)
+    assert process.line()["phase"] == "loaded"
+    libraries = (str(shim), str(driver))
+    daemon = start_daemon(
+        "--attach", attach, "--pid", str(process.pid), libraries=libraries
+    )
+    for phase, count in [
+        ("allocated", 20),
+        ("freed", 15),
+        ("not freed", 15),
+        ("allocated again", 18),
+        ("all freed", 0),
+    ]:
+        step_to(process, phase)
+        count_is(daemon, process.pid, count)
+        assert shown(daemon, process.pid) == truth(ledger)
+        assert {a["api"] for a in daemon.allocs(process.pid)} <= {"cudaMalloc"}
+    status = daemon.ctl("status")
+    assert status["events"]["lost"]["lost_return"] == 0
+    calls = status["calls"]
+    assert (calls["allocs_seen"], calls["frees_matched"]) == (23, 23)
+    assert (calls["failed_allocs"], calls["failed_frees"]) == (5, 5)
+    assert calls["frees_unknown"] == 0
+    assert_conserved(status)
+
+
+# One file that looks like two.
+
+def overlaid(workload, lower, merged, empty, ledger):
+    """A leak in a mount namespace where its libraries come from an overlay over `lower`."""
+    merged.mkdir()
+    mount = f"mount -t overlay overlay -o lowerdir={lower}:{empty} {merged}"
+    leak = f"exec {LEAK} --step --then-free --ledger {ledger} {COUNT} {SIZE}"
+    process = workload("unshare", "-m", "sh", "-c", f"{mount} && {leak}", SIMCUDA_DIR=str(merged))
+    assert process.line()["phase"] == "loaded"
+    return process
+
+
+def can_overlay(tmp_path):
+    for name in ("a", "b", "c"):
+        (tmp_path / "try" / name).mkdir(parents=True)
+    at = tmp_path / "try"
+    mount = ["unshare", "-m", "mount", "-t", "overlay", "overlay", "-o", f"lowerdir={at}/a:{at}/b"]
+    return subprocess.run([*mount, at / "c"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("first", ["daemon", "processes"])
+def test_overlays_of_one_library(start_daemon, workload, tmp_path, private_libraries, first):
+    """Each overlay, and what lies below, is a file of its own to those who look from outside; it is
+    one file to the kernel, which then has a probe of each in one place."""
+    need(can_overlay(tmp_path), "the right to mount overlays")
+    lower, empty = private_libraries("lower"), tmp_path / "empty"
+    empty.mkdir()
+    ledgers = [tmp_path / f"ledger{n}" for n in range(3)]
+
+    def start_processes():
+        names = zip(("one", "two"), ledgers)
+        both = [overlaid(workload, lower, tmp_path / n, empty, at) for n, at in names]
+        options = "--step", "--then-free", "--ledger", ledgers[2], COUNT, SIZE
+        plain = workload(LEAK, *options, SIMCUDA_DIR=str(lower))
+        assert plain.line()["phase"] == "loaded"
+        return [*both, plain]
+
+    if first == "daemon":
+        daemon = start_daemon(libraries=())
+    processes = start_processes()
+    if first == "processes":
+        daemon = start_daemon(libraries=())
+    before = daemon.ctl("status")
+    folders = ("one", "two", "lower")
+    files = {str(tmp_path / folder / name) for folder in folders for name in (DRIVER, RUNTIME)}
+    wait_until(lambda: files <= binaries(daemon), "each of them is probed")
+
+    for phase, count in (("allocated", COUNT), ("freed", 0)):
+        for process in processes:
+            step_to(process, phase)
+        for process, ledger in zip(processes, ledgers):
+            count_is(daemon, process.pid, count)
+            assert shown(daemon, process.pid) == truth(ledger)
+            assert {a["api"] for a in daemon.allocs(process.pid)} <= {"cudaMalloc"}
+            assert daemon.process_row(process.pid)["frees_unknown"] == 0
+    after = daemon.ctl("status")
+    assert after["calls"]["frees_unknown"] == before["calls"]["frees_unknown"]
+    assert after["calls"]["superseded"] == before["calls"]["superseded"]
+    for name in ("lost_return", "return_without_entry"):
+        assert after["events"]["lost"][name] == before["events"]["lost"][name], name
+
+
+# A library that changes below its probes.
+
+def other_build(path):
+    """The same runtime, its functions elsewhere in the file."""
+    sources = [p for p in (ROOT / "tests" / "simcuda").glob("runtime_*.c")]
+    sources.append(ROOT / "tests" / "simcuda" / "errors.c")
+    flags = ["-std=gnu11", "-D_GNU_SOURCE", f"-I{ROOT}/include", "-O2", "-fvisibility=hidden"]
+    flags += ["-DSIMCUDA_RUNTIME_VERSION=13000", "-Wl,-rpath,$ORIGIN"]
+    return compile_library(path, sources, *flags)
+
+
+def test_library_overwritten_in_place(start_daemon, workload, tmp_path, private_libraries):
+    libraries = private_libraries()
+    library, other = libraries / RUNTIME, other_build(tmp_path / "other" / RUNTIME)
+    before, after = (kernel.symbol_offset(path, "cudaMalloc") for path in (library, other))
+    assert before != after
+    daemon = start_daemon(libraries=(f"{libraries}/*.so.*",))
+    first = workload(LEAK, "--step", COUNT, SIZE, SIMCUDA_DIR=str(libraries))
+    assert first.line()["phase"] == "loaded"
+    step_to(first, "allocated")
+    count_is(daemon, first.pid, COUNT)
+    assert first.end() == 0
+    inode = os.stat(library).st_ino
+
+    subprocess.run(["sh", "-c", 'cat "$1" > "$2"', "sh", other, library], check=True)
+    assert os.stat(library).st_ino == inode
+    wait_until(lambda: str(library) not in binaries(daemon), "its probes are taken out")
+    for _ in range(3):
+        process = workload(LEAK, "--step", "--then-free", COUNT, SIZE, SIMCUDA_DIR=str(libraries))
+        assert process.line()["phase"] == "loaded"
+        wait_until(lambda: str(library) in binaries(daemon), "it is probed anew")
+        step_to(process, "allocated")
+        count_is(daemon, process.pid, COUNT)
+        assert {a["api"] for a in daemon.allocs(process.pid)} == {"cudaMalloc"}
+        assert set(daemon.process_row(process.pid)["partial"]) <= {"late_attach"}
+        step_to(process, "freed")
+        count_is(daemon, process.pid, 0)
+        process.step()
+        assert process.end() == 0
+    said = [line for line in daemon.log().splitlines() if "is being overwritten" in line]
+    assert len(said) == 1 and str(library) in said[0], said
+
+
+# A library that says what cannot be.
+
+LIAR = """
+#include <stddef.h>
+static size_t last = 4096;
+int cudaMalloc(void **ptr, size_t size) { *ptr = (void *)(last += 4096); return size ? 0 : 1; }
+int cudaFree(void *ptr) { return ptr ? 0 : 1; }
+"""
+
+
+@pytest.fixture
+def liar(tmp_path):
+    source = tmp_path / "liar.c"
+    source.write_text(LIAR)
+    return compile_library(tmp_path / "liar" / "libcudart.so.12", [source], "-O1")
+
+
+def lie(daemon, workload, library, count, size):
+    """A process that uses it; the daemon has seen it all."""
+    process = workload(LEAK, "--step", "--lib", library, count, size)
+    assert process.line()["phase"] == "loaded"
+    wait_until(lambda: str(library) in binaries(daemon), "it is probed")
+    step_to(process, "allocated")
+    return process
+
+
+def assert_all_can_be_shown(daemon, honest):
+    """Every view of every process, also for whoever reads only 63 bits."""
+    rows = daemon.ctl("ps")["processes"]
+    (row,) = [r for r in rows if r["pid"] == honest.pid]
+    assert row["partial"] == []
+    for pid in [r["pid"] for r in rows]:
+        assert "sites" in daemon.ctl("sites", pid)
+    (site,) = daemon.ctl("sites", honest.pid)["sites"]
+    assert (site["count"], site["bytes"]) == (COUNT, COUNT * SIZE)
+    for command in (["ps"], ["sites", honest.pid], ["status"]):
+        run = daemon.run(*command)
+        assert run.returncode == 0, run.stderr
+
+
+def honest_process(daemon, workload):
+    process = workload(LEAK, "--step", COUNT, SIZE)
+    assert process.line()["phase"] == "loaded"
+    step_to(process, "allocated")
+    count_is(daemon, process.pid, COUNT)
+    return process
+
+
+def test_size_that_cannot_be(start_daemon, workload, liar):
+    daemon = start_daemon(libraries=(str(liar), f"{SIM}/*.so.*"))
+    honest = honest_process(daemon, workload)
+    process = lie(daemon, workload, liar, COUNT, TOO_LARGE)
+    wait_until(lambda: lost(daemon, "unreadable") == COUNT, "each of them is counted")
+    assert_all_can_be_shown(daemon, honest)
+    assert daemon.allocs(process.pid) == []
+    wait_until(lambda: daemon.process_row(process.pid)["partial"] == ["limit"], "it is marked")
+    assert_conserved(daemon.ctl("status"))
+
+
+@pytest.mark.parametrize("count", [SUM_ABOVE_63_BITS, SUM_ABOVE_64_BITS])
+def test_sum_that_cannot_be(start_daemon, workload, liar, count):
+    """Each size alone could be; all of them together do not fit a number of JSON, or of C."""
+    daemon = start_daemon(libraries=(str(liar), f"{SIM}/*.so.*"))
+    honest = honest_process(daemon, workload)
+    process = lie(daemon, workload, liar, count, LARGEST)
+    wait_until(
+        lambda: daemon.ctl("status")["tables"]["allocations"] >= count, "it is in the tables"
+    )
+    assert_all_can_be_shown(daemon, honest)
+    assert process.pid in daemon.pids()
+
+
+# A path that is in use for something else.
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_socket_path_that_is_taken(tmp_path, kind):
+    need(os.geteuid() == 0, "root, to load BPF programs")
+    path, content = tmp_path / "taken", b"somebody's\n"
+    if kind == "file":
+        path.write_bytes(content)
+    else:
+        path.mkdir()
+        (path / "inside").write_bytes(content)
+    before = path.stat()
+    command = [BIN / "srtleakd", "--socket", path, "--listen", "none"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert run.returncode == EXIT_FAILURE, run.stderr
+    complaints = [line for line in run.stderr.splitlines() if line.startswith("<3>")]
+    assert len(complaints) == 1 and str(path) in complaints[0], run.stderr
+    assert run.stdout == ""
+    after = path.stat()
+    same = "st_mode", "st_ino", "st_uid", "st_gid", "st_size"
+    assert [getattr(before, name) for name in same] == [getattr(after, name) for name in same]
+    assert (path if kind == "file" else path / "inside").read_bytes() == content
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+# Ends that nobody was told of.
+
+def images(daemon, name):
+    """The images in the kernel's map of that name."""
+    entries = [e["formatted"] for e in kernel.map_entries(daemon.process.pid, name)]
+    if name == "processes":
+        return {e["value"]["image"] for e in entries}
+    return {e["key"]["image"] for e in entries}
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+        return True
+    except ProcessLookupError:
+        return False
+
+
+def come_and_go(workload, number):
+    """Short processes that allocate; half of them are killed."""
+    pids = set()
+    for n in range(number):
+        process = workload(LEAK, "--at-once", "--hold", "100", COUNT, SIZE)
+        assert process.line()["phase"] == "loaded"
+        assert process.line()["phase"] == "allocated"
+        pids.add(process.pid)
+        if n % 2:
+            process.kill()
+        else:
+            assert process.end() == 0
+    return pids
+
+
+def test_repair_while_processes_come_and_go(daemon, workload):
+    known = come_and_go(workload, 2)
+    stays = workload(LEAK, "--step", FILLS_THE_RING, SIZE)
+    assert stays.line()["phase"] == "loaded"
+    ends = workload(LEAK, "--at-once", "--hold", "100", COUNT, SIZE)
+    assert ends.line()["phase"] == "loaded" and ends.line()["phase"] == "allocated"
+    count_is(daemon, ends.pid, COUNT)
+
+    daemon.process.send_signal(signal.SIGSTOP)
+    unseen = come_and_go(workload, SHORT_PROCESSES // 2)
+    step_to(stays, "allocated")
+    unseen |= come_and_go(workload, SHORT_PROCESSES // 2)
+    ends.kill()
+    daemon.process.send_signal(signal.SIGCONT)
+    during = come_and_go(workload, 10)
+
+    gone = known | unseen | during | {ends.pid}
+    wait_until(lambda: not gone & daemon.pids(), "no ended process is shown", patience=5)
+    assert lost(daemon, "ring_full") > 0
+    count_is(daemon, stays.pid, FILLS_THE_RING)
+    assert all(is_alive(pid) for pid in daemon.pids())
+    for name in ("live", "stacks"):
+        wait_until(
+            lambda name=name: images(daemon, name) <= images(daemon, "processes"),
+            f"nothing of an ended image is in {name}",
+        )
+    wait_until(
+        lambda: daemon.ctl("status")["tables"]["allocations"]
+        == len(kernel.map_entries(daemon.process.pid, "live")),
+        "the tables equal the live map",
+    )
+    assert_conserved(daemon.ctl("status"))
+
+
+MANY_STACKS = """
+import ctypes, os, sys
+runtime = ctypes.CDLL(os.environ["SIMCUDA_DIR"] + "/libcudart.so.13")
+runtime.cudaFree(None)
+driver = ctypes.CDLL("libcuda.so.1")
+ptr = ctypes.c_void_p()
+
+def function(n):
+    space = {"call": lambda: runtime.cudaMalloc(ctypes.byref(ptr), ctypes.c_size_t(4096))}
+    exec(f"def path_{n}(): return call()", space)
+    return space[f"path_{n}"]
+
+functions = [function(n) for n in range(int(sys.argv[1]))]
+print('{"phase": "loaded"}', flush=True)
+sys.stdin.readline()
+for function in functions:
+    driver.simcuda_fail_next(1, 2)
+    assert function() == 2
+    assert function() == 0
+print('{"phase": "allocated"}', flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("how", ["exit", "kill"])
+def test_stacks_of_an_ended_process(start_daemon, workload, how):
+    process = workload("/usr/bin/python3", "-c", MANY_STACKS, STACKS)
+    assert process.line()["phase"] == "loaded"
+    daemon = start_daemon("--pid", str(process.pid))
+    wait_until(lambda: daemon.process_row(process.pid), "it is known")
+    step_to(process, "allocated")
+    count_is(daemon, process.pid, STACKS)
+    sites = daemon.ctl("sites", process.pid, "--limit", "0")["sites"]
+    assert len({site["python"][0]["function"] for site in sites}) >= 1
+    assert daemon.ctl("status")["calls"]["failed_allocs"] == STACKS
+    entries = kernel.map_entries(daemon.process.pid, "stacks")
+    assert len({e["formatted"]["key"]["id"] for e in entries}) >= STACKS
+
+    if how == "exit":
+        assert process.end() == 0
+    else:
+        process.kill()
+    wait_until(lambda: process.pid not in daemon.pids(), "it is not shown any more")
+    wait_until(
+        lambda: kernel.map_entries(daemon.process.pid, "stacks") == [], "no stack is left", 5
+    )
+    assert kernel.map_entries(daemon.process.pid, "live") == []
+    assert kernel.map_entries(daemon.process.pid, "python") == []
