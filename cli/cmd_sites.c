@@ -196,16 +196,37 @@ static int add_native_frame(struct table *table, const json_t *frame, const char
 	return 0;
 }
 
+/* A stack of a hundred frames would push the next site off the screen. */
+#define FRAMES_SHOWN 20
+#define FRAMES_INNERMOST 17
+
+static int add_gap(struct table *table, size_t frames)
+{
+	char *text;
+
+	if (asprintf(&text, "… %zu more frames (--json has them all)", frames) < 0)
+		return -ENOMEM;
+	table_note(table, STYLE_DIM, text);
+	free(text);
+	return 0;
+}
+
 /* The Python stack and who called from native code; without Python, the native stack. */
 static int add_stack(struct table *table, const json_t *site)
 {
 	const json_t *python = json_object_get(site, "python");
 	const json_t *native = json_object_get(site, "native");
-	size_t width = function_width(python);
+	size_t width = function_width(python), n = json_array_size(python);
 	int err = 0;
 
-	for (size_t i = 0; i < json_array_size(python) && !err; i++)
-		err = add_python_frame(table, json_array_get(python, i), width, i == 0);
+	for (size_t i = 0; i < n && !err; i++) {
+		if (i == FRAMES_INNERMOST && n > FRAMES_SHOWN) {
+			err = add_gap(table, n - FRAMES_SHOWN);
+			i = n - (FRAMES_SHOWN - FRAMES_INNERMOST);
+		}
+		if (!err)
+			err = add_python_frame(table, json_array_get(python, i), width, i == 0);
+	}
 	if (json_array_size(python) == 0)
 		for (size_t i = 0; i < json_array_size(native) && !err; i++)
 			err = add_native_frame(table, json_array_get(native, i), "");

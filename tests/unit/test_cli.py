@@ -508,6 +508,20 @@ def test_sites(server):
     assert len(rows) == at + 4
 
 
+def test_sites_shortens_deep_stacks(server):
+    def frames(n):
+        return [{"function": f"f{i}", "file": "a.py", "line": i + 1} for i in range(n)]
+
+    for n in (20, 21, 128):
+        rows = lines(ask(server, [sites([dict(SITE, python=frames(n), native=[])])], "sites", 42))
+        shown = [row.split()[0] for row in rows if "a.py:" in row]
+        if n == 20:
+            assert shown == [f"f{i}" for i in range(20)]
+            continue
+        assert shown == [f"f{i}" for i in range(17)] + [f"f{i}" for i in range(n - 3, n)]
+        assert f"    … {n - 20} more frames (--json has them all)" in rows
+
+
 def test_sites_without_python(server):
     rows = lines(ask(server, [sites([dict(SITE, python=[], device=None, truncated=True),
                                      dict(SITE, python=None, native=None, total={})])],
