@@ -3,13 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "macro.h"
 #include "table.h"
 
-#define MIN_BITS 4U
-#define MAX_BITS 40U
+#define MIN_HOMES 16U
+#define MAX_HOMES ((size_t)1 << 40)
 
 /* One to one, so that equal hashes mean equal keys. Multiplication and shift as in Stafford's
- * mixers for SplitMix; the top bits choose the slot.
+ * mixers for SplitMix; the hash's share of the range chooses the slot.
  */
 static uint64_t hash_of(uint64_t key)
 {
@@ -35,7 +36,8 @@ static uint64_t key_at(const struct table *t, size_t i)
 
 static size_t home_of(const struct table *t, uint64_t hash)
 {
-	return hash >> (64 - t->bits);
+	/* In proportion, so that the order of hashes is that of homes, whatever their number. */
+	return (size_t)((unsigned __int128)hash * t->homes >> 64);
 }
 
 void table_init(struct table *t, size_t entry_size)
@@ -89,16 +91,23 @@ static bool open_gap(struct table *t, size_t at)
 	return true;
 }
 
-static int resize(struct table *t, unsigned int bits)
+/* By a quarter: copying is cheap, as it goes in order, and memory is what a million entries cost.
+ */
+static size_t grown(size_t homes)
 {
-	struct table fresh = {.entry_size = t->entry_size, .bits = bits};
+	return homes + homes / 4;
+}
+
+static int resize(struct table *t, size_t homes)
+{
+	struct table fresh = {.entry_size = t->entry_size, .homes = homes};
 	struct table_cursor cursor = {0};
 	void *entry;
 
-	if (bits > MAX_BITS)
+	if (homes > MAX_HOMES)
 		return -ENOMEM;
 	/* Slots past the last home take what is pushed over the end. */
-	fresh.slot_count = ((size_t)1 << bits) + ((size_t)1 << bits) / 16 + 16;
+	fresh.slot_count = homes + homes / 16 + 16;
 	fresh.slots = calloc(fresh.slot_count, fresh.entry_size);
 	if (!fresh.slots)
 		return -ENOMEM;
@@ -110,7 +119,7 @@ static int resize(struct table *t, unsigned int bits)
 		at = probe(&fresh, hash_of(key));
 		if (!open_gap(&fresh, at)) {
 			free(fresh.slots);
-			return resize(t, bits + 1);
+			return resize(t, grown(homes));
 		}
 		memcpy(slot_at(&fresh, at), entry, t->entry_size);
 	}
@@ -121,7 +130,7 @@ static int resize(struct table *t, unsigned int bits)
 
 static bool crowded(const struct table *t)
 {
-	return !t->slots || t->count + 1 > ((size_t)1 << t->bits) / 8 * 7;
+	return !t->slots || t->count + 1 > t->homes / 8 * 7;
 }
 
 int table_add(struct table *t, uint64_t key, void **ret_entry)
@@ -138,7 +147,7 @@ int table_add(struct table *t, uint64_t key, void **ret_entry)
 		return 0;
 	}
 	if (crowded(t)) {
-		r = resize(t, t->slots ? t->bits + 1 : MIN_BITS);
+		r = resize(t, t->slots ? grown(t->homes) : MIN_HOMES);
 		if (r < 0)
 			return r;
 	}
@@ -146,7 +155,7 @@ int table_add(struct table *t, uint64_t key, void **ret_entry)
 		at = probe(t, hash);
 		if (open_gap(t, at))
 			break;
-		r = resize(t, t->bits + 1);
+		r = resize(t, grown(t->homes));
 		if (r < 0)
 			return r;
 	}
@@ -175,8 +184,8 @@ bool table_remove(struct table *t, uint64_t key)
 	memset(slot_at(t, end - 1), 0, t->entry_size);
 	t->count--;
 	/* Failing to shrink costs memory only. */
-	if (t->bits > MIN_BITS && t->count < ((size_t)1 << t->bits) / 8)
-		(void)resize(t, t->bits - 1);
+	if (t->homes > MIN_HOMES && t->count < t->homes / 8)
+		(void)resize(t, MAX(t->homes / 2, MIN_HOMES));
 	return true;
 }
 

@@ -19,7 +19,7 @@ struct table {
 	size_t entry_size;    /* bytes; the first 8 of an entry are its key */
 	size_t count;
 	size_t slot_count;
-	unsigned int bits;
+	size_t homes; /* places that a hash can lead to */
 };
 
 struct table_cursor {
