@@ -206,6 +206,19 @@ def workload():
         one.kill()
 
 
+def step_to(process, phase):
+    """Lets a stepping leak go on to its next phase."""
+    process.step()
+    assert process.line()["phase"] == phase
+
+
+def count_is(daemon, pid, count):
+    wait_until(
+        lambda: daemon.process_row(pid) and len(daemon.allocs(pid)) == count,
+        f"{count} allocations of process {pid}",
+    )
+
+
 def read_ledger(path):
     """The truth as the simulated driver knows it, as a set of comparable entries."""
     with open(path, encoding="utf-8") as ledger:

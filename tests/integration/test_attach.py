@@ -5,7 +5,7 @@ import pathlib
 import shutil
 
 import pytest
-from conftest import LEAK, SIM, as_entries, read_ledger, wait_until
+from conftest import LEAK, SIM, as_entries, count_is, read_ledger, step_to, wait_until
 
 RUNS = 100
 COUNT = 20
@@ -52,18 +52,6 @@ def stepping(workload, *options, libraries=SIM, count=COUNT, **how):
     process = workload(LEAK, *options, "--step", count, 4096, SIMCUDA_DIR=str(libraries), **how)
     assert process.line()["phase"] == "loaded"
     return process
-
-
-def step_to(process, phase):
-    process.step()
-    assert process.line()["phase"] == phase
-
-
-def count_is(daemon, pid, count):
-    wait_until(
-        lambda: daemon.process_row(pid) and len(daemon.allocs(pid)) == count,
-        f"{count} allocations of process {pid}",
-    )
 
 
 def known(daemon, pid):

@@ -8,7 +8,18 @@ import subprocess
 
 import kernel
 import pytest
-from conftest import BIN, LEAK, PATIENCE, ROOT, SIM, need, read_ledger, wait_until
+from conftest import (
+    BIN,
+    LEAK,
+    PATIENCE,
+    ROOT,
+    SIM,
+    count_is,
+    need,
+    read_ledger,
+    step_to,
+    wait_until,
+)
 from test_truth import assert_conserved
 
 COUNT = 20
@@ -31,18 +42,6 @@ def compile_library(path, sources, *flags):
     command = ["gcc", "-shared", "-fPIC", f"-Wl,-soname,{path.name}", "-o", path]
     subprocess.run([*command, *sources, *flags], check=True, timeout=60)
     return path
-
-
-def step_to(process, phase):
-    process.step()
-    assert process.line()["phase"] == phase
-
-
-def count_is(daemon, pid, count):
-    wait_until(
-        lambda: daemon.process_row(pid) and len(daemon.allocs(pid)) == count,
-        f"{count} allocations of process {pid}",
-    )
 
 
 def lost(daemon, name):
