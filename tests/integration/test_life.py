@@ -9,7 +9,7 @@ import subprocess
 
 import kernel
 import pytest
-from conftest import BIN, BUILD, LEAK, PATIENCE, ROOT, wait_until
+from conftest import BIN, BUILD, LEAK, PATIENCE, ROOT, count_is, wait_until
 
 FORKER = ROOT / "tests" / "workloads" / "forker.py"
 JUMP = BUILD / "workloads" / "jump"
@@ -26,13 +26,6 @@ def holding(workload, *options, count=COUNT, **environment):
     assert process.line()["phase"] == "loaded"
     assert process.line()["phase"] == "allocated"
     return process
-
-
-def count_is(daemon, pid, count):
-    wait_until(
-        lambda: daemon.process_row(pid) and len(daemon.allocs(pid)) == count,
-        f"{count} allocations of process {pid}",
-    )
 
 
 def live_of(daemon, *images):
