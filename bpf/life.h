@@ -16,6 +16,8 @@ static __always_inline void image_end(struct task_struct *task, __u32 type)
 	}
 	if (bpf_map_lookup_elem(&python, &tgid))
 		bpf_map_delete_elem(&python, &tgid);
+	if (bpf_map_lookup_elem(&tracked, &tgid))
+		bpf_map_delete_elem(&tracked, &tgid);
 }
 
 /* A thread that ends inside a call never returns from it. */

@@ -280,6 +280,7 @@ static int print_status(const json_t *status, const json_t *items, bool first, v
 	print_uptime(json_object_get(status, "uptime_s"));
 	print_field("kernel", json_object_get(status, "kernel"));
 	print_field("attach mode", json_object_get(status, "attach_mode"));
+	print_field("pinned below", json_object_get(status, "pins"));
 	print_capabilities(json_object_get(json_object_get(status, "access"), "capabilities"));
 	print_late_attach(json_object_get(status, "late_attach"));
 	err = print_probes(json_object_get(status, "probes"));

@@ -11,6 +11,7 @@
 
 #include "config.h"
 #include "macro.h"
+#include "pins.h"
 #include "protocol.h"
 
 #define LIBRARIES_MAX 64
@@ -141,6 +142,25 @@ static int parse_pid(struct config *config, const char *value, const char **ret_
 	return 0;
 }
 
+static int parse_pin_dir(struct config *config, const char *value, const char **ret_why)
+{
+	if (strcmp(value, "none") == 0) {
+		free(TAKE_PTR(config->pin_dir));
+		return 0;
+	}
+	if (*value != '/')
+		return refuse(ret_why, "does not begin with /");
+	return set_string(&config->pin_dir, value);
+}
+
+static int parse_keep_on_exit(struct config *config, const char *value, const char **ret_why)
+{
+	config->keep_on_exit = strcmp(value, "yes") == 0;
+	return config->keep_on_exit || strcmp(value, "no") == 0
+		       ? 0
+		       : refuse(ret_why, "neither yes nor no");
+}
+
 static int parse_max_series(struct config *config, const char *value, const char **ret_why)
 {
 	unsigned long n;
@@ -161,6 +181,14 @@ const struct config_key config_keys[] = {
 	 true, parse_libraries},
 	{"max_series", "N", "series of /metrics at most, the rest is summed (default 10000)", true,
 	 parse_max_series},
+	{"pin_dir", "DIR",
+	 "on bpffs, where tracking lives on while no daemon runs; none turns it off "
+	 "(default " PINS_DIRECTORY ")",
+	 true, parse_pin_dir},
+	{"keep_on_exit", "yes|no",
+	 "tracking goes on after SIGTERM, as it does after SIGUSR1 "
+	 "(default no)",
+	 true, parse_keep_on_exit},
 	{"pid", "PID", "track this process only; may be repeated", false, parse_pid},
 };
 const size_t config_keys_count = ARRAY_SIZE(config_keys);
@@ -191,6 +219,7 @@ int config_set(struct config *config, const char *key, const char *value, const 
 void config_free(struct config *config)
 {
 	free(config->socket);
+	free(config->pin_dir);
 	free(config->listen);
 	for (size_t i = 0; i < config->n_libraries; i++)
 		free(config->libraries[i]);
@@ -214,6 +243,8 @@ static int set_defaults(struct config *config)
 {
 	int r = set_string(&config->socket, PROTOCOL_SOCKET);
 
+	if (r == 0)
+		r = set_string(&config->pin_dir, PINS_DIRECTORY);
 	config->max_series = CONFIG_MAX_SERIES;
 	return r < 0 ? r : set_string(&config->listen, CONFIG_LISTEN);
 }

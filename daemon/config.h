@@ -17,6 +17,8 @@ enum attach_mode { ATTACH_AUTO, ATTACH_MULTI, ATTACH_PERF };
 
 struct config {
 	char *socket;
+	char *pin_dir; /* NULL: nothing is pinned */
+	bool keep_on_exit;
 	char *listen; /* ADDR:PORT, with brackets around IPv6; NULL: no HTTP */
 	char **libraries;
 	size_t n_libraries;

@@ -108,6 +108,53 @@ static void watch_writes(struct discovery *d, struct library *library, int fd)
 		log_warning("%s: writes to it cannot be watched: %s", library->path, strerror(-r));
 }
 
+/* Pins of an earlier daemon's libraries that nobody has claimed yet. */
+struct legacy {
+	char names[LIBRARIES_MAX][PINS_FOLDER_MAX];
+	size_t n;
+};
+
+static void inherit(const char *name, void *userdata)
+{
+	struct discovery *d = userdata;
+	struct legacy *legacy = d->legacy;
+	uint32_t number = library_pin_number(name);
+
+	if (legacy->n == LIBRARIES_MAX || strlen(name) >= PINS_FOLDER_MAX)
+		return;
+	strcpy(legacy->names[legacy->n++], name);
+	d->numbers = MAX(d->numbers, number);
+}
+
+static int take_over(struct discovery *d, int fd, const struct stat *st, const char *path,
+		     enum api_family family, struct library **ret)
+{
+	struct legacy *legacy = d->legacy;
+
+	for (size_t i = 0; legacy && i < legacy->n; i++) {
+		char name[PINS_FOLDER_MAX];
+
+		if (!library_pin_fits(legacy->names[i], st))
+			continue;
+		strcpy(name, legacy->names[i]);
+		memmove(legacy->names[i], legacy->names[i + 1],
+			(--legacy->n - i) * sizeof(*legacy->names));
+		return library_adopt(d->probes, d->multi, fd, path, family, name, ret);
+	}
+	return -ENOENT;
+}
+
+/* Files that are gone, or are not what they were. */
+static void drop_legacy(struct discovery *d)
+{
+	for (size_t i = 0; d->legacy && i < d->legacy->n; i++) {
+		log_info("taking out an earlier daemon's probes whose file is gone or changed (%s)",
+			 d->legacy->names[i]);
+		pins_remove(probes_pins(d->probes), d->legacy->names[i]);
+	}
+	free(TAKE_PTR(d->legacy));
+}
+
 /* Probes an open file, once. Returns 0 with a NULL where there is nothing to probe for good, and a
  * negative errno where that may be different the next time.
  */
@@ -127,7 +174,9 @@ static int arm(struct discovery *d, int fd, const char *path, enum api_family fa
 		d->refused++;
 		return -ENOSPC;
 	}
-	r = library_attach(d->probes, d->multi, fd, path, family, ++d->numbers, &library);
+	r = take_over(d, fd, &st, path, family, &library);
+	if (r < 0)
+		r = library_attach(d->probes, d->multi, fd, path, family, ++d->numbers, &library);
 	if (r == -ENOENT || r == -ENOEXEC)
 		return 0;
 	if (r < 0) {
@@ -137,7 +186,7 @@ static int arm(struct discovery *d, int fd, const char *path, enum api_family fa
 	d->libraries[d->n_libraries++] = library;
 	watch_writes(d, library, fd);
 	remember(d, major(st.st_dev), minor(st.st_dev), st.st_ino, library);
-	log_info("probing %s", path);
+	log_info(library->armed_ns ? "probing %s" : "probing %s, as the earlier daemon did", path);
 	*ret = library;
 	return 0;
 }
@@ -265,7 +314,7 @@ int discovery_start(struct discovery *d, struct tracker *tracker, bool multi,
 		.lost = on_perf_lost,
 		.userdata = d,
 	};
-	int r;
+	int r = 0;
 
 	*d = (struct discovery){
 		.tracker = tracker,
@@ -273,6 +322,12 @@ int discovery_start(struct discovery *d, struct tracker *tracker, bool multi,
 		.multi = multi,
 	};
 	table_init(&d->files, sizeof(struct file_ref));
+	if (probes_adopted(d->probes)) {
+		d->legacy = calloc(1, sizeof(*d->legacy));
+		r = d->legacy ? pins_each_folder(probes_pins(d->probes), inherit, d) : -ENOMEM;
+	}
+	if (r < 0)
+		return r;
 	r = perf_stream_open(tracker->loop, &handlers, &d->stream);
 	if (r < 0) {
 		log_error("watching mappings: perf_event_open: %s", strerror(-r));
@@ -281,14 +336,24 @@ int discovery_start(struct discovery *d, struct tracker *tracker, bool multi,
 	r = libsearch_host(globs, n_globs, on_disk, d);
 	if (r < 0)
 		log_warning("looking for libraries on disk: %s", strerror(-r));
-	return procfs_each_pid(scan_process, d);
+	r = procfs_each_pid(scan_process, d);
+	drop_legacy(d);
+	return r;
 }
 
-void discovery_stop(struct discovery *d)
+void discovery_stop(struct discovery *d, bool keep)
 {
+	free(TAKE_PTR(d->legacy));
 	d->stream = perf_stream_free(d->stream);
-	while (d->n_libraries > 0)
-		disarm(d, d->libraries[d->n_libraries - 1]);
+	while (d->n_libraries > 0) {
+		struct library *library = d->libraries[--d->n_libraries];
+
+		if (keep)
+			library_leave(library);
+		else
+			library_free(library);
+	}
+	table_clear(&d->files);
 }
 
 static int compare_doubles(const void *a, const void *b)

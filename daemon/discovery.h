@@ -21,9 +21,10 @@ struct discovery {
 	bool multi;
 	struct library *libraries[LIBRARIES_MAX];
 	size_t n_libraries;
-	uint32_t numbers;   /* given to libraries so far */
-	uint64_t refused;   /* files beyond LIBRARIES_MAX */
-	struct table files; /* by device and inode as mappings tell them: what became of it */
+	uint32_t numbers;      /* given to libraries so far */
+	struct legacy *legacy; /* probes that an earlier daemon has left, while they are claimed */
+	uint64_t refused;      /* files beyond LIBRARIES_MAX */
+	struct table files;    /* by device and inode as mappings tell them: what became of it */
 	struct perf_stream *stream;
 	uint64_t records_lost;       /* mappings that the kernel could not report */
 	uint64_t late;               /* files armed only after somebody had mapped them */
@@ -31,11 +32,14 @@ struct discovery {
 };
 
 /* Starts watching, then looks at what is there already: in this order nothing slips between.
- * `globs` name further library files. The tracker must be ready.
+ * `globs` name further library files. The tracker must be ready. Probes of an earlier daemon are
+ * taken over where their file is found again, and else taken out.
  */
 int discovery_start(struct discovery *d, struct tracker *tracker, bool multi,
 		    const char *const *globs, size_t n_globs);
-void discovery_stop(struct discovery *d);
+
+/* keep: pinned probes stay in place for the next daemon. */
+void discovery_stop(struct discovery *d, bool keep);
 
 /* Milliseconds from mapping to armed, over the last late files; false where there was none. */
 bool discovery_latency(const struct discovery *d, double *ret_median, double *ret_max);

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "clock.h"
 #include "library.h"
+#include "link.h"
 #include "log.h"
 #include "macro.h"
 #include "names.h"
-#include "uapi.h"
+
+#define PIN_ARMING "arming"
 
 static bool wanted(const struct probe_point *point)
 {
@@ -38,23 +38,6 @@ size_t library_attached(const struct library *library)
 	return n;
 }
 
-static int link_multi(const struct bpf_program *program, const char *path, bool at_return,
-		      const unsigned long *offsets, const uint64_t *cookies, uint32_t n)
-{
-	struct uapi_uprobe_multi_attr attr = {
-		.prog_fd = (uint32_t)bpf_program__fd(program),
-		.attach_type = UAPI_BPF_TRACE_UPROBE_MULTI,
-		.path = (uintptr_t)path,
-		.offsets = (uintptr_t)offsets,
-		.cookies = (uintptr_t)cookies,
-		.cnt = n,
-		.multi_flags = at_return ? UAPI_BPF_F_UPROBE_MULTI_RETURN : 0,
-	};
-	long fd = syscall(SYS_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
-
-	return fd < 0 ? -errno : (int)fd;
-}
-
 static int attach_multi(struct library *library, const struct probes *probes, const char *path)
 {
 	unsigned long offsets[API_MAX];
@@ -75,28 +58,32 @@ static int attach_multi(struct library *library, const struct probes *probes, co
 
 		if (fd < 0)
 			return fd;
-		library->multi_links[entry] = fd;
+		library->links[library->n_links++] = fd;
 	}
 	return 0;
 }
 
-static int attach_perf_one(struct library *library, const struct bpf_program *program,
-			   const char *path, bool at_return, int api)
+static int attach_perf_pair(struct library *library, const struct probes *probes, const char *path,
+			    int api)
 {
-	LIBBPF_OPTS(bpf_uprobe_opts, options, .retprobe = at_return,
-		    .bpf_cookie = COOKIE(library->number, (uint64_t)api));
-	struct bpf_link *link = bpf_program__attach_uprobe_opts(
-		program, -1, path, library->points[api].offset, &options);
+	uint64_t offset = library->points[api].offset;
+	uint64_t cookie = COOKIE(library->number, (uint64_t)api);
+	_cleanup_close_ int at_return =
+		link_perf(probes_return(probes), path, true, offset, cookie);
+	int entry;
 
-	if (!link)
-		return -errno;
-	library->links[library->n_links++] = link;
+	if (at_return < 0)
+		return at_return;
+	entry = link_perf(probes_entry(probes), path, false, offset, cookie);
+	if (entry < 0)
+		return entry;
+	library->links[library->n_links++] = TAKE_FD(at_return);
+	library->links[library->n_links++] = entry;
 	return 0;
 }
 
 static int attach_perf(struct library *library, const struct probes *probes, const char *path)
 {
-	size_t attached = 0;
 	int last = -ENOENT;
 
 	for (int api = 0; api < API_MAX; api++) {
@@ -104,34 +91,68 @@ static int attach_perf(struct library *library, const struct probes *probes, con
 
 		if (!wanted(&library->points[api]))
 			continue;
-		r = attach_perf_one(library, probes_return(probes), path, true, api);
-		if (r == 0) {
-			r = attach_perf_one(library, probes_entry(probes), path, false, api);
-			if (r < 0) /* alone, every return would look like one without a call */
-				bpf_link__destroy(library->links[--library->n_links]);
-		}
+		r = attach_perf_pair(library, probes, path, api);
 		if (r < 0) {
 			library->points[api].state = PROBE_FAILED;
 			library->points[api].error = last = r;
-		} else {
-			attached++;
 		}
 	}
-	return attached > 0 ? 0 : last;
+	return library->n_links > 0 ? 0 : last;
 }
 
-int library_attach(const struct probes *probes, bool multi, int fd, const char *path,
-		   enum api_family family, uint32_t number, struct library **ret)
+/* The name says which file it is, and in which state. */
+static void name_pin(struct library *library, const struct stat *st)
 {
-	_cleanup_(library_freep) struct library *library = calloc(1, sizeof(*library));
-	/* What was opened and read is what is probed, whatever the path leads to by now. */
-	char through_fd[64];
-	struct stat st;
+	snprintf(library->pin_name, sizeof(library->pin_name),
+		 "library_%" PRIx32 "_%" PRIx64 "_%" PRIx64 "_%" PRIx64 "_%" PRIx64,
+		 library->number, (uint64_t)st->st_dev, (uint64_t)st->st_ino,
+		 (uint64_t)st->st_ctim.tv_sec * 1000000000 + (uint64_t)st->st_ctim.tv_nsec,
+		 (uint64_t)st->st_size);
+}
+
+uint32_t library_pin_number(const char *pin_name)
+{
+	uint32_t number;
+
+	return sscanf(pin_name, "library_%" SCNx32 "_", &number) == 1 ? number : 0;
+}
+
+bool library_pin_fits(const char *pin_name, const struct stat *st)
+{
+	struct library named = {.number = library_pin_number(pin_name)};
+
+	name_pin(&named, st);
+	return named.number && strcmp(named.pin_name, pin_name) == 0;
+}
+
+/* The pin of a link, in its library's folder: by pair, the return first as in `links`. */
+static void name_link(const char *folder, size_t link, char ret[PINS_NAME_MAX])
+{
+	snprintf(ret, PINS_NAME_MAX, "%s/%s_%zu", folder, link % 2 ? "entry" : "return", link / 2);
+}
+
+/* Complete or not at all: the folder gets its name when all is in it. */
+static int pin(struct library *library)
+{
+	char name[PINS_NAME_MAX];
 	int r;
 
-	if (!library)
-		return -ENOMEM;
-	library->multi_links[0] = library->multi_links[1] = -1;
+	pins_remove(library->pins, PIN_ARMING);
+	r = pins_make_folder(library->pins, PIN_ARMING);
+	for (size_t i = 0; i < library->n_links && r == 0; i++) {
+		name_link(PIN_ARMING, i, name);
+		r = pins_put(library->pins, library->links[i], name);
+	}
+	if (r == 0)
+		r = pins_rename(library->pins, PIN_ARMING, library->pin_name);
+	return r;
+}
+
+static int identify(struct library *library, int fd, const char *path, enum api_family family,
+		    uint32_t number)
+{
+	struct stat st;
+
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	library->device = st.st_dev;
@@ -141,7 +162,21 @@ int library_attach(const struct probes *probes, bool multi, int fd, const char *
 	library->path = strdup(path);
 	if (!library->path)
 		return -ENOMEM;
-	r = survey_library(fd, family, library->points);
+	name_pin(library, &st);
+	return survey_library(fd, family, library->points);
+}
+
+int library_attach(const struct probes *probes, bool multi, int fd, const char *path,
+		   enum api_family family, uint32_t number, struct library **ret)
+{
+	_cleanup_(library_freep) struct library *library = calloc(1, sizeof(*library));
+	/* What was opened and read is what is probed, whatever the path leads to by now. */
+	char through_fd[64];
+	int r;
+
+	if (!library)
+		return -ENOMEM;
+	r = identify(library, fd, path, family, number);
 	if (r < 0)
 		return r;
 	snprintf(through_fd, sizeof(through_fd), "/proc/self/fd/%d", fd);
@@ -150,24 +185,81 @@ int library_attach(const struct probes *probes, bool multi, int fd, const char *
 	if (r < 0)
 		return r;
 	library->armed_ns = clock_boottime_ns();
+	library->pins = probes_pins(probes);
+	r = pin(library);
+	if (r < 0) {
+		log_warning("%s: pinning its probes: %s: they end with this daemon", path,
+			    strerror(-r));
+		pins_remove(library->pins, PIN_ARMING);
+		library->pins = NULL;
+	}
 	*ret = TAKE_PTR(library);
 	return 0;
 }
 
-struct library *library_free(struct library *library)
+/* Opens as many pinned links as the survey says there must be. */
+static int open_links(struct library *library, bool multi)
 {
+	size_t n = multi ? 2 : 2 * library_attached(library);
+	char name[PINS_NAME_MAX];
+
+	while (library->n_links < n) {
+		int fd;
+
+		name_link(library->pin_name, library->n_links, name);
+		fd = pins_get(library->pins, name);
+		if (fd < 0)
+			return -ESTALE;
+		library->links[library->n_links++] = fd;
+	}
+	return 0;
+}
+
+int library_adopt(const struct probes *probes, bool multi, int fd, const char *path,
+		  enum api_family family, const char *pin_name, struct library **ret)
+{
+	_cleanup_(library_freep) struct library *library = calloc(1, sizeof(*library));
+	int r;
+
 	if (!library)
-		return NULL;
-	/* Entries first, so that no call begins that would miss its return; perf links stand in the
-	 * order return, entry.
-	 */
-	for (int entry = 1; entry >= 0; entry--)
-		if (library->multi_links[entry] >= 0)
-			close(library->multi_links[entry]);
-	for (size_t i = library->n_links; i-- > 0;)
-		bpf_link__destroy(library->links[i]);
+		return -ENOMEM;
+	r = identify(library, fd, path, family, library_pin_number(pin_name));
+	if (r < 0)
+		return r;
+	if (strcmp(library->pin_name, pin_name) != 0)
+		return -ESTALE; /* another file, or changed since */
+	library->pins = probes_pins(probes);
+	r = open_links(library, multi);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(library);
+	return 0;
+}
+
+struct library *library_leave(struct library *library)
+{
+	/* Entries first, so that no call begins that would miss its return. */
+	while (library->n_links > 0)
+		close(library->links[--library->n_links]);
 	sd_event_source_disable_unref(library->written);
 	free(library->path);
 	free(library);
 	return NULL;
+}
+
+struct library *library_free(struct library *library)
+{
+	char name[PINS_NAME_MAX];
+
+	if (!library)
+		return NULL;
+	/* Each pin before its descriptor: the kernel takes a probe out at once when a descriptor
+	 * was the last to hold it, and some time later when a pin was.
+	 */
+	for (size_t i = library->n_links; library->pins && i-- > 0;) {
+		name_link(library->pin_name, i, name);
+		pins_remove(library->pins, name);
+	}
+	pins_remove(library->pins, library->pin_name);
+	return library_leave(library);
 }

@@ -8,9 +8,11 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <systemd/sd-event.h>
 
+#include "pins.h"
 #include "probes.h"
 #include "survey.h"
 
@@ -23,9 +25,10 @@ struct library {
 	uint64_t armed_ns;        /* CLOCK_BOOTTIME */
 	sd_event_source *written; /* for whoever watches the file; may be NULL */
 	struct probe_point points[API_MAX];
-	struct bpf_link *links[2 * API_MAX]; /* perf links */
-	int multi_links[2];                  /* descriptors, -1 where perf links are used */
+	int links[2 * API_MAX]; /* descriptors; in the order of pairs of return and entry */
 	size_t n_links;
+	struct pins *pins; /* NULL: it ends with the daemon */
+	char pin_name[PINS_FOLDER_MAX];
 };
 
 /* Finds the family's functions in the file and probes them. The descriptor stays the caller's and
@@ -35,8 +38,23 @@ struct library {
 int library_attach(const struct probes *probes, bool multi, int fd, const char *path,
 		   enum api_family family, uint32_t number, struct library **ret);
 
+/* Takes over the links that an earlier daemon has pinned under this name. -ESTALE: they are not of
+ * this file as it is now, or not complete.
+ */
+int library_adopt(const struct probes *probes, bool multi, int fd, const char *path,
+		  enum api_family family, const char *pin_name, struct library **ret);
+
+/* The number in a pin's name; 0: it is not that of a library. */
+uint32_t library_pin_number(const char *pin_name);
+
+/* Whether a pin is that of this file. */
+bool library_pin_fits(const char *pin_name, const struct stat *st);
+
 /* Takes the probes out. */
 struct library *library_free(struct library *library);
+
+/* Leaves pinned probes in place, for the next daemon. */
+struct library *library_leave(struct library *library);
 
 /* Functions of a family that are in a state; those probed. */
 size_t library_count(const struct library *library, enum api_family family, enum probe_state state);

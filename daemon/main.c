@@ -2,7 +2,7 @@
 /* srtleakd: options, start-up in an order in which nothing is missed, the loop, the end. */
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -17,6 +17,8 @@
 #include "discovery.h"
 #include "http.h"
 #include "log.h"
+#include "macro.h"
+#include "pins.h"
 #include "protocol.h"
 #include "server.h"
 #include "version.h"
@@ -27,6 +29,7 @@ struct daemon {
 	struct config config;
 	sd_event *loop;
 	struct server *server;
+	struct pins *pins;
 	struct probes *probes;
 	struct tracker tracker;
 	struct discovery discovery;
@@ -34,40 +37,63 @@ struct daemon {
 	struct subject subject;
 	struct utsname kernel;
 	bool multi;
+	bool reset; /* --reset: nothing but that */
+	bool keep;  /* what is pinned stays, for the next daemon */
 };
+
+/* Of a key whose words are joined by underscores the option has dashes. */
+static void name_option(const char *key, char ret[32])
+{
+	snprintf(ret, 32, "%s", key);
+	for (char *c = ret; *c; c++)
+		if (*c == '_')
+			*c = '-';
+}
 
 static void usage(FILE *to)
 {
 	fprintf(to, "Usage: srtleakd [OPTION]...\n"
 		    "Finds memory leaks of live GPU inference servers, from outside.\n\n");
-	for (size_t i = 0; i < config_keys_count; i++)
-		fprintf(to, "  --%s %-*s %s\n", config_keys[i].name,
-			(int)(24 - strlen(config_keys[i].name)), config_keys[i].argument,
-			config_keys[i].help);
-	fprintf(to, "  --config FILE               read this instead of " CONFIG_PATH "\n"
-		    "  --help, --version\n");
+	char name[32];
+
+	for (size_t i = 0; i < config_keys_count; i++) {
+		name_option(config_keys[i].name, name);
+		fprintf(to, "  --%s %-*s %s\n", name, (int)(24 - strlen(name)),
+			config_keys[i].argument, config_keys[i].help);
+	}
+	fprintf(to,
+		"  --config FILE               read this instead of " CONFIG_PATH "\n"
+		"  --no-pin                    the same as --pin-dir none\n"
+		"  --reset                     remove all that an earlier daemon pinned, and exit\n"
+		"  --help, --version\n");
 }
 
 /* The options that are configuration keys too share their parser; what the command line says must
  * come after the files, so it is collected first. Returns a status to exit with, or -1 to go on.
  */
-static int parse_options(struct config *config, int argc, char **argv)
+/* One round over the command line; keys are set only in the second, after the files. */
+static int parse_round(struct daemon *d, int argc, char **argv, bool set, const char **ret_path)
 {
-	struct option options[32] = {
-		{"config", required_argument, NULL, 'c'},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'v'},
+	static char names[32][32];
+	struct option options[37] = {
+		{"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'v'},      {"no-pin", no_argument, NULL, 'n'},
+		{"reset", no_argument, NULL, 'r'},
 	};
-	const size_t fixed = 3;
-	const char *path = NULL, *why = NULL;
-	char error[CHARS_ERROR];
-	int option, index;
+	const size_t fixed = 5;
+	const char *why = NULL;
+	int option, index = 0;
 
-	for (size_t i = 0; i < config_keys_count; i++)
-		options[fixed + i] =
-			(struct option){config_keys[i].name, required_argument, NULL, 'k'};
+	for (size_t i = 0; i < config_keys_count; i++) {
+		name_option(config_keys[i].name, names[i]);
+		options[fixed + i] = (struct option){names[i], required_argument, NULL, 'k'};
+	}
 	opterr = 0;
+	optind = 0; /* getopt's word for starting over */
 	while ((option = getopt_long(argc, argv, "", options, &index)) != -1) {
+		const char *key = option == 'n' ? "pin_dir" : "";
+		const char *value = option == 'n' ? "none" : optarg;
+
 		if (option == 'h') {
 			usage(stdout);
 			return DAEMON_STOPPED;
@@ -76,31 +102,47 @@ static int parse_options(struct config *config, int argc, char **argv)
 			puts("srtleakd " SRTLEAK_VERSION);
 			return DAEMON_STOPPED;
 		}
-		if (option == 'c')
-			path = optarg;
 		if (option == '?') {
 			log_error("%s: no such option, or its value is missing; try --help",
 				  argv[optind - 1]);
 			return DAEMON_USAGE;
 		}
+		if (option == 'c')
+			*ret_path = optarg;
+		if (option == 'r')
+			d->reset = true;
+		if (option == 'k')
+			key = config_keys[(size_t)index - fixed].name;
+		if (set && *key && config_set(&d->config, key, value, &why) < 0) {
+			log_error("--%s %s: %s", options[index].name, value,
+				  why ? why : "no memory");
+			return DAEMON_USAGE;
+		}
 	}
+	return -1;
+}
+
+/* The options that are configuration keys too share their parser; what the command line says must
+ * come after the files. Returns a status to exit with, or -1 to go on.
+ */
+static int parse_options(struct daemon *d, int argc, char **argv)
+{
+	const char *path = NULL;
+	char error[CHARS_ERROR];
+	int status = parse_round(d, argc, argv, false, &path);
+
+	if (status >= 0)
+		return status;
 	if (optind < argc) {
 		log_error("%s: takes no arguments; try --help", argv[optind]);
 		return DAEMON_USAGE;
 	}
-	if (config_load(config, path ? path : CONFIG_PATH, path != NULL, error, sizeof(error)) <
+	if (config_load(&d->config, path ? path : CONFIG_PATH, path != NULL, error, sizeof(error)) <
 	    0) {
 		log_error("%s", error);
 		return DAEMON_USAGE;
 	}
-	optind = 0; /* getopt's word for starting over */
-	while ((option = getopt_long(argc, argv, "", options, &index)) != -1)
-		if (option == 'k' && config_set(config, options[index].name, optarg, &why) < 0) {
-			log_error("--%s %s: %s", options[index].name, optarg,
-				  why ? why : "no memory");
-			return DAEMON_USAGE;
-		}
-	return -1;
+	return parse_round(d, argc, argv, true, &path);
 }
 
 #define INITIAL_PID_NAMESPACE 0xeffffffcU /* PROC_PID_INIT_INO, linux/proc_ns.h */
@@ -200,21 +242,71 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
+/* What is to be done where the directory of the pins is no good. */
+static const char *pins_advice(int error)
+{
+	switch (error) {
+	case -ENOTSUP:
+		return "it is not on a BPF file system (mount -t bpf bpf /sys/fs/bpf)";
+	case -EPERM:
+		return "it must belong to this daemon's user alone, with mode 0700";
+	default:
+		return strerror(-error);
+	}
+}
+
+/* Returns a status to exit with, or -1. Tracking without pins is better than none. */
+static int claim_pins(struct daemon *d)
+{
+	int r = d->config.pin_dir ? pins_open(d->config.pin_dir, &d->pins) : 0;
+
+	if (r == -EBUSY) {
+		log_error("%s: another daemon uses it; stop it, or choose another --pin-dir",
+			  d->config.pin_dir);
+		return DAEMON_ALREADY_RUNS;
+	}
+	if (r < 0)
+		log_warning("%s: %s: nothing is pinned, so tracking ends with this daemon",
+			    d->config.pin_dir, pins_advice(r));
+	return -1;
+}
+
+static int reset(struct daemon *d)
+{
+	int r;
+
+	if (!d->config.pin_dir)
+		return DAEMON_STOPPED;
+	r = pins_open(d->config.pin_dir, &d->pins);
+	if (r == -EBUSY) {
+		log_error("%s: a daemon uses it; stop it first", d->config.pin_dir);
+		return DAEMON_ALREADY_RUNS;
+	}
+	if (r == -ENOTSUP || r == -ENOENT)
+		return DAEMON_STOPPED; /* nothing can be pinned there */
+	if (r < 0) {
+		log_error("%s: %s", d->config.pin_dir, pins_advice(r));
+		return r == -EACCES || r == -EPERM ? DAEMON_PRIVILEGE : DAEMON_FAILURE;
+	}
+	pins_remove_all(d->pins);
+	return DAEMON_STOPPED;
+}
+
 static int load_probes(struct daemon *d)
 {
-	struct probes_options options = {
+	struct object_options options = {
 		.multi = d->multi,
 		.only_listed = d->config.n_pids > 0,
-		.event = tracker_event,
-		.userdata = &d->tracker,
+		.pins = d->pins,
 	};
-	int r = probes_load(&options, &d->probes);
+	int r = probes_load(&options, tracker_event, &d->tracker, &d->probes);
 
 	if (r < 0) {
 		log_error("loading the BPF programs: %s; `srtleakctl doctor` says what is missing",
 			  strerror(-r));
 		return r == -EPERM || r == -EACCES ? DAEMON_PRIVILEGE : DAEMON_KERNEL;
 	}
+	d->keep = probes_adopted(d->probes); /* should the start fail, things are as before */
 	tracker_init(&d->tracker, d->loop, d->config.pids, d->config.n_pids);
 	d->tracker.probes = d->probes;
 	for (size_t i = 0; i < d->config.n_pids; i++) {
@@ -292,7 +384,9 @@ static int start(struct daemon *d)
 		log_error("event loop: %s", strerror(-r));
 		return DAEMON_FAILURE;
 	}
-	status = load_probes(d);
+	status = claim_pins(d);
+	if (status < 0)
+		status = load_probes(d);
 	if (status >= 0)
 		return status;
 	r = discovery_start(&d->discovery, &d->tracker, d->multi,
@@ -303,16 +397,25 @@ static int start(struct daemon *d)
 		log_error("start: %s", strerror(-r));
 		return r == -EACCES || r == -EPERM ? DAEMON_PRIVILEGE : DAEMON_FAILURE;
 	}
+	if (probes_adopted(d->probes)) {
+		tracker_recover(&d->tracker);
+		log_notice("adopted what the earlier daemon has left: %zu processes, %" PRIu64
+			   " allocations",
+			   d->tracker.processes.count, d->tracker.allocations);
+	}
 	return start_serving(d);
 }
 
 static void stop(struct daemon *d)
 {
 	d->http = http_free(d->http);
-	discovery_stop(&d->discovery);
+	discovery_stop(&d->discovery, d->keep);
 	if (d->probes)
 		tracker_done(&d->tracker);
+	if (d->probes && d->pins && !d->keep)
+		pins_remove_all(d->pins);
 	d->probes = probes_free(d->probes);
+	d->pins = pins_free(d->pins);
 	/* Last, for it holds the lock: a successor starts when nothing of us is left. */
 	d->server = server_free(d->server);
 	sd_event_unref(d->loop);
@@ -328,6 +431,32 @@ static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *inf
 	return 0;
 }
 
+static int on_end(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+	struct daemon *d = userdata;
+
+	d->keep = d->pins && (info->ssi_signo == SIGUSR1 || d->config.keep_on_exit);
+	return sd_event_exit(sd_event_source_get_event(source), 0);
+}
+
+/* Returns a status to exit with. */
+static int serve(struct daemon *d)
+{
+	static const int ends[] = {SIGTERM, SIGINT, SIGUSR1};
+	int r;
+
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+		sd_event_add_signal(d->loop, NULL, ends[i], on_end, d);
+	sd_event_add_signal(d->loop, NULL, SIGHUP, on_hangup, NULL);
+	sd_event_set_watchdog(d->loop, true);
+	log_info("tracking with %s links; %zu libraries probed, %zu processes",
+		 d->multi ? "multi" : "perf", d->discovery.n_libraries, d->tracker.processes.count);
+	sd_notify(0, "READY=1");
+	r = sd_event_loop(d->loop);
+	sd_notify(0, "STOPPING=1");
+	return r < 0 ? DAEMON_FAILURE : DAEMON_STOPPED;
+}
+
 int main(int argc, char **argv)
 {
 	static struct daemon d;
@@ -340,21 +469,11 @@ int main(int argc, char **argv)
 	sigaddset(&signals, SIGUSR1);
 	sigaddset(&signals, SIGHUP);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
-	status = parse_options(&d.config, argc, argv);
+	status = parse_options(&d, argc, argv);
 	if (status < 0)
-		status = start(&d);
-	if (status < 0) {
-		sd_event_add_signal(d.loop, NULL, SIGTERM, NULL, NULL);
-		sd_event_add_signal(d.loop, NULL, SIGINT, NULL, NULL);
-		sd_event_add_signal(d.loop, NULL, SIGUSR1, NULL, NULL);
-		sd_event_add_signal(d.loop, NULL, SIGHUP, on_hangup, NULL);
-		log_info("tracking with %s links; %zu libraries probed, %zu processes",
-			 d.multi ? "multi" : "perf", d.discovery.n_libraries,
-			 d.tracker.processes.count);
-		sd_notify(0, "READY=1");
-		status = sd_event_loop(d.loop) < 0 ? DAEMON_FAILURE : DAEMON_STOPPED;
-		sd_notify(0, "STOPPING=1");
-	}
+		status = d.reset ? reset(&d) : start(&d);
+	if (status < 0)
+		status = serve(&d);
 	stop(&d);
 	return status;
 }

@@ -2,7 +2,6 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -12,13 +11,13 @@
 #include "log.h"
 #include "macro.h"
 #include "probes.h"
-#include "srtleak.skel.h"
 #include "uapi.h"
 
 #define LIVE_BATCH 4096 /* entries fetched at once; more than ever share a bucket */
 
 struct probes {
-	struct srtleak_bpf *object;
+	struct object object;
+	struct pins *pins;
 	struct ring_buffer *ring;
 	probes_event_fn event;
 	void *userdata;
@@ -33,19 +32,6 @@ static int on_event(void *userdata, void *data, size_t size)
 		p->event(data, p->userdata);
 	/* A failure ends the walk behind this event. */
 	return clock_monotonic_ns() < p->turn_ends ? 0 : -EAGAIN;
-}
-
-/* libbpf explains a failed load at warning level, in many lines: for whoever looks into it. */
-static int on_libbpf_print(enum libbpf_print_level level, const char *format, va_list args)
-{
-	char line[512];
-
-	if (level != LIBBPF_WARN)
-		return 0;
-	vsnprintf(line, sizeof(line), format, args);
-	line[strcspn(line, "\n")] = '\0';
-	log_info("%s", line);
-	return 0;
 }
 
 int probes_multi_supported(void)
@@ -78,38 +64,28 @@ int probes_multi_supported(void)
 	return link >= 0 || errno == EBADF;
 }
 
-int probes_load(const struct probes_options *options, struct probes **ret)
+int probes_load(const struct object_options *options, probes_event_fn event, void *userdata,
+		struct probes **ret)
 {
 	_cleanup_(probes_freep) struct probes *p = calloc(1, sizeof(*p));
-	int r;
+	int r, pins_error = 0;
 
 	if (!p)
 		return -ENOMEM;
-	p->event = options->event;
-	p->userdata = options->userdata;
-	libbpf_set_print(on_libbpf_print);
-	p->object = srtleak_bpf__open();
-	if (!p->object)
-		return -errno;
-	p->object->rodata->take_stacks = !options->no_stacks;
-	p->object->rodata->only_listed = options->only_listed;
-	if (options->multi) {
-		bpf_program__set_expected_attach_type(
-			p->object->progs.api_entry,
-			(enum bpf_attach_type)UAPI_BPF_TRACE_UPROBE_MULTI);
-		bpf_program__set_expected_attach_type(
-			p->object->progs.api_return,
-			(enum bpf_attach_type)UAPI_BPF_TRACE_UPROBE_MULTI);
-	}
-	r = srtleak_bpf__load(p->object);
-	if (r < 0)
+	p->event = event;
+	p->userdata = userdata;
+	r = object_open(options, &p->object, &pins_error);
+	if (r < 0) {
+		free(TAKE_PTR(p));
 		return r;
-	p->ring = ring_buffer__new(bpf_map__fd(p->object->maps.events), on_event, p, NULL);
+	}
+	if (pins_error < 0)
+		log_warning("pinning: %s: tracking ends with this daemon", strerror(-pins_error));
+	else
+		p->pins = options->pins;
+	p->ring = ring_buffer__new(p->object.maps[MAP_events], on_event, p, NULL);
 	if (!p->ring)
 		return -errno;
-	r = srtleak_bpf__attach(p->object);
-	if (r < 0)
-		return r;
 	*ret = TAKE_PTR(p);
 	return 0;
 }
@@ -119,19 +95,29 @@ struct probes *probes_free(struct probes *p)
 	if (!p)
 		return NULL;
 	ring_buffer__free(p->ring);
-	srtleak_bpf__destroy(p->object);
+	object_close(&p->object);
 	free(p);
 	return NULL;
 }
 
-struct bpf_program *probes_entry(const struct probes *p)
+bool probes_adopted(const struct probes *p)
 {
-	return p->object->progs.api_entry;
+	return p->object.adopted;
 }
 
-struct bpf_program *probes_return(const struct probes *p)
+struct pins *probes_pins(const struct probes *p)
 {
-	return p->object->progs.api_return;
+	return p->pins;
+}
+
+int probes_entry(const struct probes *p)
+{
+	return p->object.programs[PROGRAM_api_entry];
+}
+
+int probes_return(const struct probes *p)
+{
+	return p->object.programs[PROGRAM_api_return];
 }
 
 int probes_ring_fd(const struct probes *p)
@@ -147,7 +133,7 @@ bool probes_consume(struct probes *p)
 
 int probes_counters(const struct probes *p, uint64_t ret[COUNTER_MAX])
 {
-	int cpus = libbpf_num_possible_cpus(), fd = bpf_map__fd(p->object->maps.counters);
+	int cpus = libbpf_num_possible_cpus(), fd = p->object.maps[MAP_counters];
 	_cleanup_free_ uint64_t *values = NULL;
 
 	if (cpus < 0)
@@ -169,31 +155,28 @@ int probes_list_process(const struct probes *p, pid_t pid)
 {
 	uint32_t key = (uint32_t)pid, value = 1;
 
-	return bpf_map_update_elem(bpf_map__fd(p->object->maps.listed), &key, &value, BPF_ANY) < 0
-		       ? -errno
-		       : 0;
+	return bpf_map_update_elem(p->object.maps[MAP_listed], &key, &value, BPF_ANY) < 0 ? -errno
+											  : 0;
 }
 
 int probes_image(const struct probes *p, pid_t pid, struct process_image *ret)
 {
 	uint32_t key = (uint32_t)pid;
 
-	return bpf_map_lookup_elem(bpf_map__fd(p->object->maps.processes), &key, ret) < 0 ? -errno
-											  : 0;
+	return bpf_map_lookup_elem(p->object.maps[MAP_processes], &key, ret) < 0 ? -errno : 0;
 }
 
 int probes_set_python(const struct probes *p, pid_t pid, const struct python_target *target)
 {
 	uint32_t key = (uint32_t)pid;
 
-	return bpf_map_update_elem(bpf_map__fd(p->object->maps.python), &key, target, BPF_ANY) < 0
-		       ? -errno
-		       : 0;
+	return bpf_map_update_elem(p->object.maps[MAP_python], &key, target, BPF_ANY) < 0 ? -errno
+											  : 0;
 }
 
 void probes_drop_python(const struct probes *p, pid_t pid, uint64_t start_ticks)
 {
-	int fd = bpf_map__fd(p->object->maps.python);
+	int fd = p->object.maps[MAP_python];
 	uint32_t key = (uint32_t)pid;
 	struct python_target target;
 
@@ -201,14 +184,51 @@ void probes_drop_python(const struct probes *p, pid_t pid, uint64_t start_ticks)
 		bpf_map_delete_elem(fd, &key);
 }
 
-uint32_t probes_last_image(const struct probes *p)
+int probes_note(const struct probes *p, pid_t pid, const struct tracked *note)
 {
-	return __atomic_load_n(&p->object->bss->last_image, __ATOMIC_RELAXED);
+	uint32_t key = (uint32_t)pid;
+
+	return bpf_map_update_elem(p->object.maps[MAP_tracked], &key, note, BPF_ANY) < 0 ? -errno
+											 : 0;
 }
 
-size_t probes_forget(const struct probes *p, const struct live_key *keys, size_t n)
+int probes_noted(const struct probes *p, pid_t pid, struct tracked *ret)
 {
-	int fd = bpf_map__fd(p->object->maps.live);
+	uint32_t key = (uint32_t)pid;
+
+	return bpf_map_lookup_elem(p->object.maps[MAP_tracked], &key, ret) < 0 ? -errno : 0;
+}
+
+uint32_t probes_last_image(const struct probes *p)
+{
+	struct {
+		uint64_t last_id; /* as bpf/maps.h lays them out */
+		uint32_t last_image, zero;
+	} numbers;
+	uint32_t key = 0;
+
+	/* Without an answer, every image counts as younger than the look. */
+	return bpf_map_lookup_elem(p->object.maps[MAP_bss], &key, &numbers) < 0
+		       ? 0
+		       : numbers.last_image;
+}
+
+/* The probes leave this counter alone, so nothing is lost between look and update. */
+static void count_ended(const struct probes *p, uint64_t n)
+{
+	int cpus = libbpf_num_possible_cpus(), fd = p->object.maps[MAP_counters];
+	_cleanup_free_ uint64_t *values = cpus > 0 ? calloc((size_t)cpus, sizeof(*values)) : NULL;
+	uint32_t key = COUNTER_ENDED;
+
+	if (!values || n == 0 || bpf_map_lookup_elem(fd, &key, values) < 0)
+		return;
+	values[0] += n;
+	(void)bpf_map_update_elem(fd, &key, values, BPF_ANY);
+}
+
+void probes_forget(const struct probes *p, const struct live_key *keys, size_t n)
+{
+	int fd = p->object.maps[MAP_live];
 	size_t at = 0, removed = 0;
 
 	while (at < n) {
@@ -222,12 +242,12 @@ size_t probes_forget(const struct probes *p, const struct live_key *keys, size_t
 		else if (r < 0)
 			break;
 	}
-	return removed;
+	count_ended(p, removed);
 }
 
 int probes_each_live(const struct probes *p, probes_live_fn fn, void *userdata)
 {
-	int fd = bpf_map__fd(p->object->maps.live), r, end = 0;
+	int fd = p->object.maps[MAP_live], r, end = 0;
 	_cleanup_free_ struct live_key *keys = calloc(LIVE_BATCH, sizeof(*keys));
 	_cleanup_free_ struct live_value *values = calloc(LIVE_BATCH, sizeof(*values));
 	uint32_t position, count;
@@ -253,7 +273,7 @@ int probes_each_live(const struct probes *p, probes_live_fn fn, void *userdata)
 
 int probes_each_image(const struct probes *p, probes_image_fn fn, void *userdata)
 {
-	int fd = bpf_map__fd(p->object->maps.processes), r;
+	int fd = p->object.maps[MAP_processes], r;
 	uint32_t pid, *previous = NULL;
 
 	/* A key that is removed meanwhile restarts the kernel's walk; the bound ends it. */
@@ -278,7 +298,7 @@ int probes_stack(const struct probes *p, uint32_t image, uint64_t id, uint64_t r
 	uint64_t used = 1;
 
 	for (size_t at = 0; at < STACK_WORDS && at < used; at += STACK_CHUNK_WORDS) {
-		if (bpf_map_lookup_elem(bpf_map__fd(p->object->maps.stacks), &key, ret + at) < 0)
+		if (bpf_map_lookup_elem(p->object.maps[MAP_stacks], &key, ret + at) < 0)
 			return -errno;
 		if (key.chunk++ == 0)
 			used = 1 + 3 * STACK_PYTHON(ret[0]) + STACK_NATIVE(ret[0]);
@@ -291,14 +311,14 @@ void probes_forget_stack(const struct probes *p, uint32_t image, uint64_t id)
 	struct stack_key key = {.id = id, .image = image};
 
 	for (; key.chunk < STACK_CHUNKS; key.chunk++)
-		if (bpf_map_delete_elem(bpf_map__fd(p->object->maps.stacks), &key) < 0)
+		if (bpf_map_delete_elem(p->object.maps[MAP_stacks], &key) < 0)
 			return;
 }
 
 void probes_drop_stacks(const struct probes *p, bool (*is_over)(uint32_t image, void *userdata),
 			void *userdata)
 {
-	int fd = bpf_map__fd(p->object->maps.stacks);
+	int fd = p->object.maps[MAP_stacks];
 	struct stack_key key, next;
 	bool more = bpf_map_get_next_key(fd, NULL, &next) == 0;
 
@@ -313,19 +333,16 @@ void probes_drop_stacks(const struct probes *p, bool (*is_over)(uint32_t image, 
 
 size_t probes_cost(const struct probes *p, struct probes_cost *ret, size_t n)
 {
-	struct bpf_program *program;
 	uint64_t runs = 0;
 	size_t filled = 0;
 
-	bpf_object__for_each_program(program, p->object->obj)
-	{
+	for (int i = 0; i < PROGRAM_MAX && filled < n; i++) {
 		struct bpf_prog_info info = {0};
 		uint32_t size = sizeof(info);
 
-		if (filled == n ||
-		    bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size) < 0)
+		if (bpf_obj_get_info_by_fd(p->object.programs[i], &info, &size) < 0)
 			continue;
-		ret[filled].program = bpf_program__name(program);
+		ret[filled].program = object_program_name((enum object_program)i);
 		ret[filled].runs = info.run_cnt;
 		ret[filled++].seconds = (double)info.run_time_ns / 1e9;
 		runs += info.run_cnt;
@@ -350,9 +367,9 @@ static uint64_t map_memory(int fd)
 
 uint64_t probes_map_memory(const struct probes *p)
 {
-	struct bpf_map *map;
 	uint64_t sum = 0;
 
-	bpf_object__for_each_map(map, p->object->obj) sum += map_memory(bpf_map__fd(map));
+	for (int i = 0; i < MAP_MAX; i++)
+		sum += map_memory(p->object.maps[i]);
 	return sum;
 }

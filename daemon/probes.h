@@ -8,31 +8,30 @@
 #include <sys/types.h>
 
 #include "event.h"
+#include "object.h"
 
 struct probes;
 
 typedef void (*probes_event_fn)(const struct event *event, void *userdata);
-
-struct probes_options {
-	bool multi;       /* load the uprobe programs for multi links; else for perf links */
-	bool no_stacks;   /* what the probes cost without them (tests/bench) */
-	bool only_listed; /* record listed processes alone */
-	probes_event_fn event;
-	void *userdata;
-};
 
 /* Whether this kernel has uprobe multi links (6.6). Returns 1, 0, or a negative errno where even
  * the test program could not be loaded.
  */
 int probes_multi_supported(void);
 
-/* Loads the object and attaches what follows processes (fork, exec, exit). */
-int probes_load(const struct probes_options *options, struct probes **ret);
+/* Opens the object, and the way of its events to `event`. */
+int probes_load(const struct object_options *options, probes_event_fn event, void *userdata,
+		struct probes **ret);
+
+/* Lets go of it; what is pinned works on. */
 struct probes *probes_free(struct probes *p);
 
-/* The programs that a link is made to. */
-struct bpf_program *probes_entry(const struct probes *p);
-struct bpf_program *probes_return(const struct probes *p);
+bool probes_adopted(const struct probes *p);
+struct pins *probes_pins(const struct probes *p); /* NULL: nothing is pinned */
+
+/* Descriptors of the programs that a link is made to. */
+int probes_entry(const struct probes *p);
+int probes_return(const struct probes *p);
 
 /* Readable when a probe has forced a wake-up; smaller fills wait for probes_consume(). */
 int probes_ring_fd(const struct probes *p);
@@ -53,8 +52,12 @@ int probes_set_python(const struct probes *p, pid_t pid, const struct python_tar
 
 void probes_drop_python(const struct probes *p, pid_t pid, uint64_t start_ticks);
 
-/* Removes entries of the live map; returns how many of them were there. */
-size_t probes_forget(const struct probes *p, const struct live_key *keys, size_t n);
+/* What the daemon knows of a process and its successor could not find out again. */
+int probes_note(const struct probes *p, pid_t pid, const struct tracked *note);
+int probes_noted(const struct probes *p, pid_t pid, struct tracked *ret);
+
+/* Removes entries of the live map whose process has ended, and counts those that were there. */
+void probes_forget(const struct probes *p, const struct live_key *keys, size_t n);
 
 /* Walks over what the kernel holds; a result of fn other than 0 ends a walk and is returned. What
  * is added or removed meanwhile may or may not be seen.

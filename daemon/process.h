@@ -89,6 +89,8 @@ struct process {
 	uint64_t failures[API_MAX];
 	uint64_t frees_unknown;
 	unsigned int partial; /* 1 << enum process_partial */
+	unsigned int noted_partial;
+	bool is_noted; /* with the partial above, for the next daemon */
 
 	struct python *python; /* NULL: no interpreter, or none that is known */
 	enum python_search python_search;

@@ -78,7 +78,6 @@ static void write_events(struct json_writer *out, const struct subject *s,
 	for (int i = 0; i < COUNTER_MAX; i++)
 		if (!counter_is_loss((enum counter)i))
 			jw_u64(out, counter_name((enum counter)i), counters[i]);
-	jw_u64(out, "ended", s->tracker->ended);
 	jw_end_object(out);
 }
 
@@ -169,6 +168,7 @@ static bool write_members(struct reply *reply, struct json_writer *out)
 	jw_double(out, "uptime_s", (double)clock_boottime_ns() / 1e9 - s->started_at);
 	jw_string(out, "kernel", s->kernel);
 	jw_string(out, "attach_mode", s->discovery->multi ? "multi" : "perf");
+	jw_string(out, "pins", pins_path(probes_pins(s->tracker->probes)));
 	jw_begin_object(out, "access");
 	jw_begin_array(out, "capabilities");
 	for (size_t i = 0; i < n_names; i++)

@@ -2,25 +2,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fnv.h"
 #include "macro.h"
 #include "names.h"
 #include "site.h"
 
-/* FNV-1a, 64 bits: <http://www.isthe.com/chongo/tech/comp/fnv/>. The terminating NUL is hashed too,
- * so that neighbours cannot trade characters.
- */
-static uint64_t hash_bytes(uint64_t hash, const void *data, size_t n)
-{
-	const unsigned char *byte = data;
-
-	for (size_t i = 0; i < n; i++)
-		hash = (hash ^ byte[i]) * 0x100000001b3ULL;
-	return hash;
-}
-
+/* The terminating NUL is hashed too, so that neighbours cannot trade characters. */
 static uint64_t hash_string(uint64_t hash, const char *s)
 {
-	return hash_bytes(hash, s ? s : "", s ? strlen(s) + 1 : 1);
+	return fnv(hash, s ? s : "", s ? strlen(s) + 1 : 1);
 }
 
 static uint64_t hash_number(uint64_t hash, uint64_t number)
@@ -29,12 +19,12 @@ static uint64_t hash_number(uint64_t hash, uint64_t number)
 
 	for (size_t i = 0; i < sizeof(bytes); i++)
 		bytes[i] = (unsigned char)(number >> 8 * i);
-	return hash_bytes(hash, bytes, sizeof(bytes));
+	return fnv(hash, bytes, sizeof(bytes));
 }
 
 uint64_t site_identify(enum memory_kind kind, const struct site_stack *stack)
 {
-	uint64_t hash = hash_string(0xcbf29ce484222325ULL, kind_name(kind));
+	uint64_t hash = hash_string(FNV_START, kind_name(kind));
 
 	for (size_t i = 0; i < stack->n_python; i++) {
 		hash = hash_string(hash, stack->python[i].function);

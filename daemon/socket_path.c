@@ -83,7 +83,7 @@ static int check_path(const char *path)
 		return errno == ENOENT ? 0 : -errno;
 	if (!S_ISSOCK(st.st_mode))
 		return -EEXIST;
-	log_notice("%s: an earlier daemon ended without cleaning up: starting afresh", path);
+	log_notice("%s: an earlier daemon ended without cleaning up: taking its place", path);
 	return 0;
 }
 

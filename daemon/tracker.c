@@ -56,11 +56,11 @@ static void release(struct tracker *t, struct process *p)
 			.space = kind_space(api_kind(alloc->api)),
 		};
 		if (n == RELEASE_BATCH) {
-			t->ended += probes_forget(t->probes, keys, n);
+			probes_forget(t->probes, keys, n);
 			n = 0;
 		}
 	}
-	t->ended += probes_forget(t->probes, keys, n);
+	probes_forget(t->probes, keys, n);
 	table_foreach (&p->stacks, struct site_ref, ref)
 		probes_forget_stack(t->probes, p->image, ref->stack);
 	t->allocations -= p->allocs.count;
@@ -110,6 +110,32 @@ static bool is_wanted(const struct tracker *t, pid_t pid)
 	return t->n_only == 0;
 }
 
+/* An earlier daemon may have seen more of it than can be seen now. */
+static void recall(struct process *p, const struct probes *probes)
+{
+	struct tracked note;
+
+	if (probes_noted(probes, p->pid, &note) < 0 || note.start_ticks != p->start_ticks)
+		return;
+	p->partial = note.partial & ((1U << PARTIAL_MAX) - 1);
+	p->attached_at = (double)note.attached_at / 1e6;
+}
+
+static void note(struct process *p, const struct probes *probes)
+{
+	const struct tracked note = {
+		.start_ticks = p->start_ticks,
+		.attached_at = (uint64_t)(p->attached_at * 1e6),
+		.partial = p->partial,
+	};
+	int r = 0;
+
+	if (p->noted_partial != p->partial || !p->is_noted)
+		r = probes_note(probes, p->pid, &note);
+	p->is_noted = r == 0;
+	p->noted_partial = p->partial;
+}
+
 static struct process *add_process(struct tracker *t, pid_t pid)
 {
 	struct process_ref *ref;
@@ -128,6 +154,8 @@ static struct process *add_process(struct tracker *t, pid_t pid)
 	if (p->pidfd >= 0 &&
 	    sd_event_add_io(t->loop, &p->ended, p->pidfd, EPOLLIN, on_ended, t) < 0)
 		log_warning("process %d: its end cannot be watched", pid);
+	recall(p, t->probes);
+	note(p, t->probes);
 	process_find_python(p, t->probes);
 	return p;
 }
@@ -161,6 +189,7 @@ struct process *tracker_discover(struct tracker *t, pid_t pid, bool late)
 	}
 	if (late)
 		p->partial |= 1U << PARTIAL_LATE_ATTACH;
+	note(p, t->probes);
 	/* It may have been found before its interpreter was ready. */
 	process_find_python(p, t->probes);
 	return p;
@@ -286,7 +315,7 @@ static int repair_ended(struct repair *r)
 
 static void forget_dead(struct repair *r)
 {
-	r->tracker->ended += probes_forget(r->tracker->probes, r->dead, r->n_dead);
+	probes_forget(r->tracker->probes, r->dead, r->n_dead);
 	r->n_dead = 0;
 }
 
@@ -396,6 +425,18 @@ static void note_losses(struct process *p, const struct probes *probes)
 		p->partial |= 1U << PARTIAL_LIMIT;
 	if (image.lost_returns > 0)
 		p->partial |= 1U << PARTIAL_LOST;
+	note(p, probes);
+}
+
+void tracker_recover(struct tracker *t)
+{
+	uint64_t counters[COUNTER_MAX];
+
+	while (probes_consume(t->probes))
+		continue;
+	if (probes_counters(t->probes, counters) == 0)
+		t->lost_before = counters[COUNTER_LOST_RING];
+	repair(t);
 }
 
 bool tracker_tick(struct tracker *t)

@@ -26,7 +26,6 @@ struct tracker {
 	struct table images;    /* struct process_ref, by image and not by pid */
 	uint64_t events;        /* received */
 	uint64_t recovered;     /* allocations and frees whose event was lost */
-	uint64_t ended;         /* entries taken out because their process had ended */
 	uint64_t allocations;   /* outstanding, all processes */
 	uint64_t refused;       /* processes beyond PROCESSES_MAX */
 	uint64_t lost_before;   /* events lost when the tables were repaired last */
@@ -45,6 +44,11 @@ void tracker_event(const struct event *event, void *userdata);
  * armed. Returns it, or NULL where it is not to be tracked or has ended.
  */
 struct process *tracker_discover(struct tracker *t, pid_t pid, bool late);
+
+/* Takes over what the kernel holds from before this daemon; to be called when all processes that
+ * are there have been discovered.
+ */
+void tracker_recover(struct tracker *t);
 
 struct process *tracker_find(const struct tracker *t, pid_t pid);
 

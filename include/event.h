@@ -84,6 +84,17 @@ struct python_target {
 _Static_assert(sizeof(struct python_target) == 24, "no padding in values");
 #define NS_PER_TICK 10000000ULL /* USER_HZ is 100 on every architecture of interest */
 
+/* What a daemon leaves to its successor of a process, keyed by tgid; the probes remove it with the
+ * process.
+ */
+struct tracked {
+	__u64 start_ticks; /* tells a successor with the same pid */
+	__u64 attached_at; /* Unix time, microseconds */
+	__u32 partial;     /* bits, as the daemon numbers them */
+	__u32 zero;
+};
+_Static_assert(sizeof(struct tracked) == 24, "no padding in values");
+
 /* An interned stack is an array of words, stored in pieces so that short stacks stay small:
  * a header, then `python` pairs (code object, instruction pointer), then `native` return
  * addresses, then `python` sums of what the code objects held when the stack was first seen;
@@ -131,7 +142,7 @@ struct stack_chunk {
 /* Counters of the probes, one array entry each: X(name, JSON name, is_loss).
  *
  * At a quiescent point: allocs_seen = frees_matched + superseded + process_limit + live_full +
- * unreadable + live + what the daemon took out because its process had ended.
+ * unreadable + ended + live. ENDED is counted by the daemon.
  */
 #define SRTLEAK_COUNTERS(X)                                                                        \
 	X(ALLOCS_SEEN, "allocs_seen", 0)       /* allocating calls that succeeded */               \
@@ -140,6 +151,7 @@ struct stack_chunk {
 	X(FAILED_ALLOCS, "failed_allocs", 0)   /* allocating calls that failed */                  \
 	X(FAILED_FREES, "failed_frees", 0)     /* freeing calls that failed: put back */           \
 	X(SUPERSEDED, "superseded", 0)         /* address handed out again, its free never seen */ \
+	X(ENDED, "ended", 0)                   /* entries removed with their process */            \
 	X(DROPPED_LIMIT, "process_limit", 1)   /* LIVE_PER_PROCESS */                              \
 	X(DROPPED_LIVE_FULL, "live_full", 1)   /* the live map refused an entry */                 \
 	X(DROPPED_PROCESSES, "processes", 1)   /* PROCESSES_MAX */                                 \

@@ -65,10 +65,23 @@ def free_port():
         return s.getsockname()[1]
 
 
+@pytest.fixture(scope="session")
+def bpffs(tmp_path_factory):
+    """A file system for the pins of this run; what is left in it goes with it."""
+    path = tmp_path_factory.mktemp("bpffs")
+    mount = subprocess.run(["mount", "-t", "bpf", "bpf", path], capture_output=True, text=True)
+    need(mount.returncode == 0, f"the right to mount a bpffs: {mount.stderr}")
+    yield path
+    subprocess.run(["umount", "--lazy", path], check=True)
+
+
 class Daemon:
     """A srtleakd that is ready: it said so on its notify socket."""
 
-    def __init__(self, directory, *options, libraries=(str(SIM / "*.so.*"),), wrapper=()):
+    def __init__(
+        self, directory, *options, libraries=(str(SIM / "*.so.*"),), wrapper=(), pins="none"
+    ):
+        self.pins = pathlib.Path(pins)
         self.socket = str(directory / "srtleak.sock")
         self.port = free_port()
         self.log_path = directory / "srtleakd.log"
@@ -77,7 +90,7 @@ class Daemon:
         notify.bind(notify_path)
         notify.settimeout(PATIENCE)
         arguments = [*wrapper, str(BIN / "srtleakd"), "--socket", self.socket]
-        arguments += ["--listen", f"127.0.0.1:{self.port}"]
+        arguments += ["--listen", f"127.0.0.1:{self.port}", "--pin-dir", str(pins)]
         for pattern in libraries:
             arguments += ["--libraries", pattern]
         with open(self.log_path, "wb") as log:
@@ -134,7 +147,7 @@ def can_trace():
 
 
 @pytest.fixture
-def start_daemon(tmp_path):
+def start_daemon(tmp_path, bpffs):
     """Starts daemons and ends them at the end of the test, however it goes."""
     need(can_trace(), "root and a kernel with BTF, to load BPF programs")
     daemons = []
@@ -143,6 +156,7 @@ def start_daemon(tmp_path):
         if directory is None:
             directory = tmp_path / f"daemon{len(daemons)}"
             directory.mkdir()
+        how.setdefault("pins", bpffs / f"{tmp_path.name}-{len(daemons)}")
         daemons.append(Daemon(directory, *options, **how))
         return daemons[-1]
 

@@ -97,12 +97,7 @@ static int measure(const struct bench_case *c, const char *pairs)
 {
 	static const char *const globs[] = {"build/bench/simcuda/*.so.*"};
 	static struct bench b;
-	struct probes_options options = {
-		.multi = true,
-		.no_stacks = c->no_stacks,
-		.event = tracker_event,
-		.userdata = &b.tracker,
-	};
+	struct object_options options = {.multi = true, .no_stacks = c->no_stacks};
 	uint64_t runs_before, runs;
 	double before, after, n = strtod(pairs, NULL);
 	struct probes *probes;
@@ -111,7 +106,7 @@ static int measure(const struct bench_case *c, const char *pairs)
 
 	r = sd_event_new(&loop);
 	if (r >= 0)
-		r = probes_load(&options, &probes);
+		r = probes_load(&options, tracker_event, &b.tracker, &probes);
 	if (r < 0)
 		return r;
 	tracker_init(&b.tracker, loop, NULL, 0);
@@ -131,7 +126,7 @@ static int measure(const struct bench_case *c, const char *pairs)
 	waitpid(b.child, NULL, 0);
 	fclose(b.from);
 	fclose(b.to);
-	discovery_stop(&b.discovery);
+	discovery_stop(&b.discovery, false);
 	tracker_done(&b.tracker);
 	probes_free(probes);
 	sd_event_unref(loop);

@@ -262,7 +262,7 @@ def test_pid_used_again(daemon, workload, stopped):
 def test_end_of_the_daemon(start_daemon, workload, private_libraries, attach, how):
     libraries = private_libraries()
     library = libraries / "libcudart.so.13"
-    daemon = start_daemon("--attach", attach, libraries=(str(library),))
+    daemon = start_daemon("--attach", attach, libraries=(str(library),), pins="none")
     process = workload(LEAK, "--step", COUNT, 4096, SIMCUDA_DIR=str(libraries))
     process.line()
     held = kernel.held_by(daemon.process.pid)
@@ -283,9 +283,9 @@ def test_end_of_the_daemon(start_daemon, workload, private_libraries, attach, ho
     assert process.line()["phase"] == "allocated"
 
 
-def test_killed_daemon(start_daemon, workload, tmp_path):
+def test_killed_daemon_without_pins(start_daemon, workload, tmp_path):
     """Its successor takes over socket and port, and says what it could not see."""
-    daemon = start_daemon(directory=tmp_path)
+    daemon = start_daemon(directory=tmp_path, pins="none")
     process = workload(LEAK, "--step", COUNT, 4096, "--then-free")
     process.line()
     process.step()

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <linux/perf_event.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "link.h"
+#include "macro.h"
+#include "uapi.h"
+
+#define UPROBE_PMU "/sys/bus/event_source/devices/uprobe/"
+
+int link_multi(int program_fd, const char *path, bool at_return, const unsigned long *offsets,
+	       const uint64_t *cookies, uint32_t n)
+{
+	struct uapi_uprobe_multi_attr attr = {
+		.prog_fd = (uint32_t)program_fd,
+		.attach_type = UAPI_BPF_TRACE_UPROBE_MULTI,
+		.path = (uintptr_t)path,
+		.offsets = (uintptr_t)offsets,
+		.cookies = (uintptr_t)cookies,
+		.cnt = n,
+		.multi_flags = at_return ? UAPI_BPF_F_UPROBE_MULTI_RETURN : 0,
+	};
+	long fd = syscall(SYS_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
+/* The number that a file of sysfs holds behind a prefix. */
+static int read_number(const char *path, const char *prefix, unsigned int *ret)
+{
+	_cleanup_fclose_ FILE *f = fopen(path, "re");
+	size_t n = strlen(prefix);
+	char line[64];
+
+	if (!f)
+		return -errno;
+	if (!fgets(line, sizeof(line), f) || strncmp(line, prefix, n) != 0)
+		return -EBADMSG;
+	return sscanf(line + n, "%u", ret) == 1 ? 0 : -EBADMSG;
+}
+
+/* The uprobe event source; perf_event_open(2), "dynamic PMU". */
+static int open_event(const char *path, bool at_return, uint64_t offset)
+{
+	struct perf_event_attr attr = {
+		.size = sizeof(attr),
+		.config1 = (uintptr_t)path,
+		.config2 = offset,
+	};
+	unsigned int return_bit = 0;
+	long fd;
+	int r;
+
+	r = read_number(UPROBE_PMU "type", "", &attr.type);
+	if (r == 0 && at_return)
+		r = read_number(UPROBE_PMU "format/retprobe", "config:", &return_bit);
+	if (r < 0)
+		return r;
+	attr.config = at_return ? 1ULL << (return_bit & 63) : 0;
+	fd = syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+	return fd < 0 ? -errno : (int)fd;
+}
+
+int link_perf(int program_fd, const char *path, bool at_return, uint64_t offset, uint64_t cookie)
+{
+	_cleanup_close_ int event = open_event(path, at_return, offset);
+	LIBBPF_OPTS(bpf_link_create_opts, options, .perf_event.bpf_cookie = cookie);
+	_cleanup_close_ int link = -1;
+
+	if (event < 0)
+		return event;
+	link = bpf_link_create(program_fd, event, BPF_PERF_EVENT, &options);
+	if (link < 0)
+		return -errno;
+	/* The link holds the event from here on. */
+	return ioctl(event, PERF_EVENT_IOC_ENABLE, 0) < 0 ? -errno : TAKE_FD(link);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What outlives the daemon: maps, programs and links pinned in a directory of bpffs that is ours
+ * alone. A set of pins belongs to one build of the BPF object, so that a daemon never adopts what
+ * another version has left.
+ *
+ *   DIRECTORY/           0700, the daemon's, locked by the daemon that uses it
+ *     new/               a set that was never completed
+ *     object_HASH/       the set of one BPF object
+ *       map_NAME, program_NAME, life_NAME
+ *       library_…/       the links of one probed file (library.c)
+ */
+#ifndef SRTLEAK_PINS_H
+#define SRTLEAK_PINS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define PINS_DIRECTORY "/sys/fs/bpf/srtleak"
+#define PINS_FOLDER_MAX 96 /* with the final NUL */
+#define PINS_NAME_MAX 160  /* likewise */
+
+struct pins;
+
+/* Claims the directory, and makes it where it is missing. -EBUSY: another daemon uses it; -EPERM:
+ * it is not ours alone; -ENOTSUP: not on bpffs; else what opening and making it says.
+ */
+int pins_open(const char *directory, struct pins **ret);
+
+/* Chooses the set of an object. Returns 1 where there is one to adopt, else 0; it is begun then,
+ * and counts only after pins_complete(). What other objects and a daemon that did not come so far
+ * have left is removed first; ret_removed says whether there was any.
+ */
+int pins_choose(struct pins *pins, uint64_t object, bool *ret_removed);
+int pins_complete(struct pins *pins);
+
+/* Ends the use of the directory. What is pinned stays. */
+struct pins *pins_free(struct pins *pins);
+
+const char *pins_path(const struct pins *pins); /* NULL for NULL */
+
+/* Pins a descriptor, opens what is pinned. Names are relative to the set, may hold one folder, and
+ * have no dots, which bpffs refuses. NULL pins are fine: nothing is pinned.
+ */
+int pins_put(struct pins *pins, int fd, const char *name);
+int pins_get(const struct pins *pins, const char *name);
+
+/* Folders of the set. */
+int pins_make_folder(struct pins *pins, const char *name);
+int pins_rename(struct pins *pins, const char *from, const char *to);
+int pins_each_folder(const struct pins *pins, void (*fn)(const char *name, void *userdata),
+		     void *userdata);
+
+/* Removes a pin, or a folder with all that is in it. */
+void pins_remove(struct pins *pins, const char *name);
+
+/* Removes every set, and the directory itself where it may be removed. */
+void pins_remove_all(struct pins *pins);
+
+static inline void pins_freep(struct pins **pins)
+{
+	pins_free(*pins);
+}
+
+#endif

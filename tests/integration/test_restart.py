@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the daemon leaves to its successor, and what it does not: restarts in which nothing is lost."""
+import os
+import shutil
+import signal
+import subprocess
+
+import kernel
+import pytest
+from churn import Churn, assert_conserved, assert_equal_to_ledger
+from conftest import BIN, LEAK, PATIENCE, as_entries, count_is, step_to, wait_until
+
+COUNT = 25
+
+
+def leak(workload, *options, **environment):
+    """One that has loaded its library and waits."""
+    process = workload(LEAK, "--step", *options, COUNT, 4096, **environment)
+    assert process.line()["phase"] == "loaded"
+    return process
+
+
+def pinned(daemon):
+    """The pins of a daemon's object, by name."""
+    sets = [s for s in daemon.pins.iterdir() if s.name.startswith("object_")]
+    assert len(sets) == 1
+    return {p.name: p for p in sets[0].iterdir()}
+
+
+def reset(pins):
+    arguments = [BIN / "srtleakd", "--pin-dir", pins, "--reset"]
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=PATIENCE)
+
+
+@pytest.fixture
+def restart(start_daemon, tmp_path, bpffs):
+    """Ends a daemon as it is told to, runs what happens meanwhile, and starts its successor."""
+    directory = tmp_path / "daemon"
+    directory.mkdir()
+    pins = bpffs / tmp_path.name
+
+    def start(*options):
+        return start_daemon(*options, directory=directory, pins=pins)
+
+    def again(daemon, how, *options, meanwhile=lambda: None):
+        assert daemon.stop(how) == (-how if how == signal.SIGKILL else 0)
+        meanwhile()
+        return start(*options)
+
+    start.again = again
+    return start
+
+
+@pytest.mark.parametrize(
+    "attach,how", [("multi", signal.SIGKILL), ("multi", signal.SIGUSR1), ("perf", signal.SIGUSR1)]
+)
+def test_nothing_is_lost(restart, workload, tmp_path, attach, how):
+    """Calls of all kinds go on while one daemon ends and the next one starts."""
+    churn = Churn(workload, tmp_path)
+    options = ("--attach", attach, "--pid", str(churn.pid))
+    daemon = restart(*options)
+    churn.round()
+    assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
+    churn.start_round()
+    daemon = restart.again(daemon, how, *options, meanwhile=churn.end_round)
+    assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
+    churn.start_round()
+    daemon = restart.again(daemon, how, *options)
+    churn.end_round()
+    assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
+    assert_conserved(daemon.ctl("status"))
+    assert daemon.process_row(churn.pid)["partial"] == ["late_attach"]
+
+
+def test_who_it_was_stays_known(restart, workload):
+    """Since when it is tracked, and its sites by name."""
+    daemon = restart()
+    process = leak(workload)
+    step_to(process, "allocated")
+    count_is(daemon, process.pid, COUNT)
+    before = daemon.process_row(process.pid)
+    sites = daemon.ctl("sites", process.pid)["sites"]
+    daemon = restart.again(daemon, signal.SIGKILL)
+    after = daemon.process_row(process.pid)
+    assert abs(after["attached_at"] - before["attached_at"]) < 0.001
+    assert [s["id"] for s in daemon.ctl("sites", process.pid)["sites"]] == [s["id"] for s in sites]
+
+
+def test_new_process_while_no_daemon_runs(restart, workload):
+    """It is seen from its first call on, by the probes that stayed."""
+    daemon = restart()
+    started = []
+
+    def meanwhile():
+        started.append(leak(workload))
+        step_to(started[0], "allocated")
+
+    daemon = restart.again(daemon, signal.SIGUSR1, meanwhile=meanwhile)
+    count_is(daemon, started[0].pid, COUNT)
+    assert daemon.process_row(started[0].pid)["partial"] == []
+
+
+def test_process_that_ends_while_no_daemon_runs(restart, workload):
+    process = leak(workload)
+    options = ("--pid", str(process.pid))
+    daemon = restart(*options)
+    step_to(process, "allocated")
+    count_is(daemon, process.pid, COUNT)
+    daemon = restart.again(daemon, signal.SIGUSR1, *options, meanwhile=process.kill)
+    assert process.pid not in daemon.pids()
+    assert_conserved(daemon.ctl("status"))
+    assert kernel.map_entries(daemon.process.pid, "live") == []
+
+
+def test_late_attach_stays_known(restart, workload):
+    process = leak(workload)
+    step_to(process, "allocated")
+    daemon = restart()
+    wait_until(lambda: daemon.process_row(process.pid), "it is found")
+    assert daemon.process_row(process.pid)["partial"] == ["late_attach"]
+    daemon = restart.again(daemon, signal.SIGKILL)
+    assert daemon.process_row(process.pid)["partial"] == ["late_attach"]
+
+
+def test_library_replaced_while_no_daemon_runs(restart, workload, private_libraries):
+    """The next daemon takes the old file's probes out and places them in the new one."""
+    libraries = private_libraries()
+    runtime = libraries / "libcudart.so.13"
+    options = ("--libraries", str(libraries / "*.so.*"))
+    daemon = restart(*options)
+    before = {name for name in pinned(daemon) if name.startswith("library_")}
+
+    def replace():
+        shutil.copy(runtime, libraries / "new")
+        os.replace(libraries / "new", runtime)
+
+    daemon = restart.again(daemon, signal.SIGUSR1, *options, meanwhile=replace)
+    after = {name for name in pinned(daemon) if name.startswith("library_")}
+    assert len(before - after) == len(after - before) == 1
+    process = leak(workload, SIMCUDA_DIR=str(libraries))
+    step_to(process, "allocated")
+    count_is(daemon, process.pid, COUNT)
+
+
+@pytest.mark.parametrize(
+    "attach,how", [("multi", signal.SIGTERM), ("multi", signal.SIGINT), ("perf", signal.SIGTERM)]
+)
+def test_end_leaves_nothing(restart, attach, how):
+    daemon = restart("--attach", attach)
+    held = kernel.held_by(daemon.process.pid)
+    assert held and daemon.ctl("status")["pins"] == str(daemon.pins)
+    assert daemon.stop(how) == 0
+    assert not daemon.pins.exists()
+    wait_until(lambda: not held & kernel.objects(), "no program, map or link is left")
+
+
+def test_keep_on_exit(restart, workload):
+    daemon = restart("--keep-on-exit", "yes")
+    process = leak(workload)
+    daemon = restart.again(
+        daemon, signal.SIGTERM, meanwhile=lambda: step_to(process, "allocated")
+    )
+    count_is(daemon, process.pid, COUNT)
+
+
+def test_reset(restart):
+    daemon = restart()
+    held = kernel.held_by(daemon.process.pid)
+    refused = reset(daemon.pins)
+    assert refused.returncode == 7 and "a daemon uses it" in refused.stderr
+    assert daemon.stop(signal.SIGUSR1) == 0
+    assert pinned(daemon)
+    done = reset(daemon.pins)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not daemon.pins.exists()
+    wait_until(lambda: not held & kernel.objects(), "no program, map or link is left")
+    assert reset(daemon.pins).returncode == 0
+
+
+def test_second_daemon_with_the_same_pins(restart, tmp_path):
+    daemon = restart()
+    second = subprocess.run(
+        [BIN / "srtleakd", "--socket", tmp_path / "second.sock", "--listen", "none"]
+        + ["--pin-dir", daemon.pins],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE * 2,
+    )
+    assert second.returncode == 7
+    assert f"{daemon.pins}: another daemon uses it" in second.stderr
+    assert daemon.ctl("status")["pins"] == str(daemon.pins)
+
+
+def test_pins_of_another_version(restart, workload):
+    daemon = restart()
+    assert daemon.stop(signal.SIGUSR1) == 0
+    (ours,) = daemon.pins.iterdir()
+    ours.rename(daemon.pins / "object_0123456789abcdef")
+    daemon = restart()
+    assert "another version" in daemon.log() and "starts afresh" in daemon.log()
+    assert [p.name for p in daemon.pins.iterdir()] == [ours.name]
+    process = leak(workload)
+    step_to(process, "allocated")
+    count_is(daemon, process.pid, COUNT)
+
+
+def tamper_swap(pins):
+    pins["map_live"].rename(pins["map_live"].parent / "x")
+    pins["map_python"].rename(pins["map_live"])
+    (pins["map_live"].parent / "x").rename(pins["map_python"])
+
+
+def tamper_missing(pins):
+    pins["life_on_exit"].unlink()
+
+
+def tamper_program(pins):
+    pins["program_api_entry"].unlink()
+    pins["program_api_return"].rename(pins["program_api_entry"])
+    pins["program_on_exit"].rename(pins["program_api_return"])
+
+
+@pytest.mark.parametrize("tamper", [tamper_swap, tamper_missing, tamper_program])
+def test_pins_that_do_not_fit(restart, workload, tamper):
+    daemon = restart()
+    assert daemon.stop(signal.SIGUSR1) == 0
+    tamper(pinned(daemon))
+    daemon = restart()
+    assert "does not fit" in daemon.log() and "starting afresh" in daemon.log()
+    process = leak(workload)
+    step_to(process, "allocated")
+    count_is(daemon, process.pid, COUNT)
+
+
+def test_half_of_a_library(restart, workload):
+    """Its links are made anew, and the process is marked, for it was not seen meanwhile."""
+    daemon = restart()
+    process = leak(workload)
+    step_to(process, "allocated")
+    count_is(daemon, process.pid, COUNT)
+    assert daemon.stop(signal.SIGUSR1) == 0
+    folders = [p for name, p in pinned(daemon).items() if name.startswith("library_")]
+    for folder in folders:
+        (folder / "return_0").unlink()
+    daemon = restart()
+    count_is(daemon, process.pid, COUNT)
+    assert daemon.process_row(process.pid)["partial"] == ["late_attach"]
+
+
+@pytest.mark.parametrize("what", ["mode", "owner", "no bpffs", "link"])
+def test_directory_that_is_no_good(start_daemon, workload, bpffs, tmp_path, what):
+    """Tracking without pins is better than none, and is said."""
+    pins = tmp_path / "pins" if what == "no bpffs" else bpffs / f"{tmp_path.name}-bad"
+    if what == "link":
+        (bpffs / f"{tmp_path.name}-real").mkdir(mode=0o700)
+        pins.symlink_to(bpffs / f"{tmp_path.name}-real")
+    elif what != "no bpffs":
+        pins.mkdir(mode=0o755 if what == "mode" else 0o700)
+    if what == "owner":
+        os.chown(pins, 65534, 65534)
+    daemon = start_daemon(pins=pins)
+    assert f"{pins}: " in daemon.log() and "nothing is pinned" in daemon.log()
+    assert daemon.ctl("status")["pins"] is None
+    process = leak(workload)
+    step_to(process, "allocated")
+    count_is(daemon, process.pid, COUNT)
+    assert daemon.stop() == 0
+    assert not pins.exists() or not list(pins.iterdir())
+    assert reset(pins).returncode == (0 if what == "no bpffs" else 4 if what != "link" else 1)
+
+
+def test_allocation_table_equals_before_and_after(restart, workload, tmp_path):
+    """Entry by entry, for a process that does nothing meanwhile."""
+    churn = Churn(workload, tmp_path)
+    options = ("--pid", str(churn.pid))
+    daemon = restart(*options)
+    churn.round()
+    assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
+    before = as_entries(daemon.allocs(churn.pid))
+    daemon = restart.again(daemon, signal.SIGUSR1, *options)
+    assert as_entries(daemon.allocs(churn.pid)) == before
+    assert daemon.ctl("status")["events"]["recovered"] == len(before)
