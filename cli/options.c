@@ -63,7 +63,7 @@ static int parse_kind(struct options *options, const char *value)
 
 static int parse_sort(struct options *options, const char *value)
 {
-	static const char *const keys[] = {"bytes", "count", "age"};
+	static const char *const keys[] = {"bytes", "count", "growth", "age"};
 
 	options->sort = value;
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
@@ -144,7 +144,7 @@ static const struct option_definition {
 	{"help", NULL, 0, parse_help, "show this help, or that of a command"},
 	{"version", NULL, 0, parse_version, "show the version"},
 	{"kind", "KIND", OPTION_KIND, parse_kind, "only this kind:" SRTLEAK_KINDS(KIND_WORD)},
-	{"sort", "KEY", OPTION_SORT, parse_sort, "order: bytes, count, age"},
+	{"sort", "KEY", OPTION_SORT, parse_sort, "order: bytes, count, growth, age"},
 	{"site", "ID", OPTION_SITE, parse_site, "only of this call site (16 hex digits)"},
 	{"older-than", "DUR", OPTION_OLDER_THAN, parse_older_than,
 	 "only what is older: 90s, 10m, 2h, 1d"},

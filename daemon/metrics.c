@@ -68,6 +68,23 @@ static void write_totals(struct exposition *e, const char *name, const struct pr
 	}
 }
 
+static void write_growth(struct exposition *e, const char *name, const struct process *p,
+			 size_t offset)
+{
+	double growth;
+
+	(void)offset;
+	for (int kind = 0; kind < KIND_MAX; kind++) {
+		if (p->usage[kind].allocs_total == 0 || !kind_is_summed((enum memory_kind)kind) ||
+		    !history_growth(&p->history[kind], &growth))
+			continue;
+		exposition_begin(e, name);
+		process_labels(e, p);
+		exposition_label(e, "kind", kind_name((enum memory_kind)kind));
+		exposition_double(e, growth);
+	}
+}
+
 static void write_failures(struct exposition *e, const char *name, const struct process *p,
 			   size_t offset)
 {
@@ -190,6 +207,9 @@ static const struct family {
 	 write_outstanding, USAGE(bytes)},
 	{"srtleak_outstanding_allocations", METRIC_GAUGE, "CUDA allocations not freed.",
 	 write_outstanding, USAGE(count)},
+	{"srtleak_growth_bytes_per_second", METRIC_GAUGE,
+	 "How fast the floor of what is outstanding has risen in the last ten minutes.",
+	 write_growth, 0},
 	{"srtleak_graph_execs", METRIC_GAUGE, "Instantiated CUDA graphs.", write_graphs, 0},
 	{"srtleak_allocations_total", METRIC_COUNTER, "Allocating calls that succeeded.",
 	 write_totals, USAGE(allocs_total)},

@@ -84,6 +84,7 @@ void process_empty(struct process *p)
 	table_clear(&p->stacks);
 	table_clear(&p->allocs);
 	memset(p->usage, 0, sizeof(p->usage));
+	memset(p->history, 0, sizeof(p->history));
 	memset(p->failures, 0, sizeof(p->failures));
 	p->frees_unknown = 0;
 	p->python = python_free(p->python);
@@ -272,4 +273,20 @@ bool process_freed(struct process *p, uint64_t id)
 	alloc->site->frees_total++;
 	table_remove(&p->allocs, id);
 	return true;
+}
+
+void process_sample(struct process *p)
+{
+	for (int kind = 0; kind < KIND_MAX; kind++)
+		history_add(&p->history[kind], (double)p->usage[kind].bytes);
+	table_foreach (&p->sites, struct site_ref, ref)
+		history_add(&ref->site->history, (double)ref->site->bytes);
+}
+
+void process_memory_history(const struct process *p, struct history *ret)
+{
+	*ret = (struct history){0};
+	for (int kind = 0; kind < KIND_MAX; kind++)
+		if (kind_is_summed((enum memory_kind)kind))
+			history_sum(ret, &p->history[kind]);
 }

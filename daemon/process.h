@@ -10,6 +10,7 @@
 
 #include "api.h"
 #include "event.h"
+#include "history.h"
 #include "probes.h"
 #include "site.h"
 #include "table.h"
@@ -86,6 +87,7 @@ struct process {
 	struct table sites;  /* struct site_ref by site id */
 	struct table stacks; /* struct site_ref by stack and kind */
 	struct usage usage[KIND_MAX];
+	struct history history[KIND_MAX]; /* outstanding bytes */
 	uint64_t failures[API_MAX];
 	uint64_t frees_unknown;
 	unsigned int partial; /* 1 << enum process_partial */
@@ -119,6 +121,12 @@ int process_allocated(struct process *process, const struct probes *probes,
 
 /* Applies a free; false where the id is not known (counted as lost by whoever repairs). */
 bool process_freed(struct process *process, uint64_t id);
+
+/* Adds to the histories of the process and its sites; to be called every HISTORY_INTERVAL_S. */
+void process_sample(struct process *process);
+
+/* The history of its CUDA memory: of the kinds that add up. */
+void process_memory_history(const struct process *process, struct history *ret);
 
 /* Looks for an interpreter in the process and tells the probes, unless that is settled. */
 void process_find_python(struct process *process, const struct probes *probes);

@@ -82,6 +82,35 @@ bool reply_begin_limit(struct reply *reply, const json_t *parameters, uint64_t s
 	return true;
 }
 
+bool reply_begin_history(struct reply *reply, const json_t *parameters)
+{
+	const json_t *history = json_object_get(parameters, "history");
+
+	if (history && !json_is_boolean(history))
+		return reply_invalid(reply, "history");
+	reply->history = json_is_true(history);
+	return true;
+}
+
+void reply_history(struct json_writer *out, const struct reply *reply, const struct history *h)
+{
+	double growth;
+
+	if (history_growth(h, &growth))
+		jw_double(out, "growth_bytes_per_s", growth);
+	else
+		jw_null(out, "growth_bytes_per_s");
+	if (!reply->history)
+		return;
+	jw_begin_object(out, "history");
+	jw_u64(out, "interval_s", HISTORY_INTERVAL_S);
+	jw_begin_array(out, "bytes");
+	for (size_t i = 0; i < history_count(h); i++)
+		jw_u64(out, NULL, (uint64_t)history_at(h, i));
+	jw_end_array(out);
+	jw_end_object(out);
+}
+
 bool reply_message_full(const struct reply *reply, size_t items)
 {
 	return items >= PROTOCOL_BATCH || reply->out->size >= MESSAGE_BYTES;

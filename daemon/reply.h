@@ -51,6 +51,7 @@ struct reply {
 		uint64_t id, order;
 	} * items; /* chosen and sorted */
 	size_t n_items, next_item;
+	bool history;  /* with the last minutes of each item */
 	uint64_t site; /* allocs: 0: of every site */
 	uint64_t older_than_ns;
 };
@@ -83,6 +84,12 @@ bool reply_begin_limit(struct reply *reply, const json_t *parameters, uint64_t s
 
 /* Items for one message: by number, and by the bytes written so far. */
 bool reply_message_full(const struct reply *reply, size_t items);
+
+/* Reads "history". */
+bool reply_begin_history(struct reply *reply, const json_t *parameters);
+
+/* Growth, and where the request asked for it the last minutes themselves. */
+void reply_history(struct json_writer *out, const struct reply *reply, const struct history *h);
 
 void reply_partial(struct json_writer *out, const struct process *process);
 

@@ -22,9 +22,16 @@ static void write_outstanding(struct json_writer *out, const char *key, const st
 	jw_end_object(out);
 }
 
-static void write_process(struct json_writer *out, struct process *p, const struct probes *probes)
+static bool begin(struct reply *reply, const json_t *parameters)
 {
+	return reply_begin_history(reply, parameters);
+}
+
+static void write_process(struct json_writer *out, const struct reply *reply, struct process *p)
+{
+	const struct probes *probes = reply->subject->tracker->probes;
 	struct process_image image = {0};
+	struct history history;
 
 	process_refresh(p);
 	if (p->image)
@@ -52,7 +59,8 @@ static void write_process(struct json_writer *out, struct process *p, const stru
 	jw_null(out, "allocator");
 	jw_null(out, "host");
 	jw_null(out, "verdict");
-	jw_null(out, "growth_bytes_per_s");
+	process_memory_history(p, &history);
+	reply_history(out, reply, &history);
 	jw_null(out, "oom_eta_s");
 	jw_u64(out, "frees_unknown", p->frees_unknown);
 	jw_u64(out, "lost_events", image.lost_events);
@@ -69,11 +77,11 @@ static bool write_members(struct reply *reply, struct json_writer *out)
 	jw_begin_array(out, "processes");
 	while (!reply_message_full(reply, items) &&
 	       (ref = table_next(&t->processes, &reply->cursor))) {
-		write_process(out, ref->process, t->probes);
+		write_process(out, reply, ref->process);
 		items++;
 	}
 	jw_end_array(out);
 	return !reply->cursor.done;
 }
 
-const struct reply_method reply_ps = {.name = METHOD_PS, .write = write_members};
+const struct reply_method reply_ps = {.name = METHOD_PS, .begin = begin, .write = write_members};

@@ -10,7 +10,7 @@
 #define SITES_STANDARD 20
 
 /* Orders: what is largest comes first; the oldest is the largest age. */
-enum order { ORDER_BYTES, ORDER_COUNT, ORDER_AGE };
+enum order { ORDER_BYTES, ORDER_COUNT, ORDER_GROWTH, ORDER_AGE };
 
 static const struct {
 	const char *name;
@@ -18,6 +18,7 @@ static const struct {
 } orders[] = {
 	{"bytes", ORDER_BYTES},
 	{"count", ORDER_COUNT},
+	{"growth", ORDER_GROWTH},
 	{"age", ORDER_AGE},
 };
 
@@ -51,6 +52,17 @@ static int compare_items(const void *a, const void *b)
 	return (x->id > y->id) - (x->id < y->id);
 }
 
+/* Those that shrink behind those of which nothing is known behind those that grow. */
+static uint64_t rank_growth(const struct site *site)
+{
+	const double middle = 9e18;
+	double growth;
+
+	return history_growth(&site->history, &growth)
+		       ? (uint64_t)(middle + MAX(MIN(growth, middle), -middle))
+		       : (uint64_t)middle;
+}
+
 static uint64_t rank(const struct site *site, enum order order, const struct table *oldest)
 {
 	const struct oldest *first = table_find(oldest, site->id);
@@ -58,6 +70,8 @@ static uint64_t rank(const struct site *site, enum order order, const struct tab
 	switch (order) {
 	case ORDER_COUNT:
 		return site->count;
+	case ORDER_GROWTH:
+		return rank_growth(site);
 	case ORDER_AGE:
 		return first ? UINT64_MAX - first->time_ns : 0;
 	default:
@@ -106,7 +120,8 @@ static bool begin(struct reply *reply, const json_t *parameters)
 	int kind = -1;
 
 	if (!reply_begin_process(reply, parameters) ||
-	    !reply_begin_limit(reply, parameters, SITES_STANDARD))
+	    !reply_begin_limit(reply, parameters, SITES_STANDARD) ||
+	    !reply_begin_history(reply, parameters))
 		return false;
 	if (kind_value) {
 		for (kind = 0; kind < KIND_MAX; kind++)
@@ -155,7 +170,8 @@ static void write_frames(struct json_writer *out, const struct site *site)
 	jw_end_array(out);
 }
 
-static void write_site(struct json_writer *out, const struct site *site, uint64_t oldest_ns)
+static void write_site(struct json_writer *out, const struct reply *reply, const struct site *site,
+		       uint64_t oldest_ns)
 {
 	uint64_t now = clock_boottime_ns();
 
@@ -173,7 +189,7 @@ static void write_site(struct json_writer *out, const struct site *site, uint64_
 	jw_u64(out, "allocs_total", site->allocs_total);
 	jw_u64(out, "frees_total", site->frees_total);
 	jw_null(out, "verdict");
-	jw_null(out, "growth_bytes_per_s");
+	reply_history(out, reply, &site->history);
 	if (site->n_native > 0) {
 		jw_begin_object(out, "caller");
 		jw_string(out, "module", site->native[0].module);
@@ -220,7 +236,7 @@ static bool write_members(struct reply *reply, struct json_writer *out)
 		const struct site_ref *ref = table_find(&p->sites, item->id);
 
 		if (ref && ref->site->count > 0) {
-			write_site(out, ref->site, item->order);
+			write_site(out, reply, ref->site, item->order);
 			items++;
 		}
 	}

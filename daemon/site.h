@@ -9,6 +9,7 @@
 
 #include "api.h"
 #include "bounds.h"
+#include "history.h"
 
 struct site_python_frame {
 	const char *function; /* "?" where it could not be read */
@@ -37,6 +38,7 @@ struct site {
 	uint64_t bytes, count; /* outstanding */
 	uint64_t allocs_total, frees_total;
 	uint64_t listed_until_ns; /* in the metrics, CLOCK_BOOTTIME */
+	struct history history;   /* outstanding bytes */
 	bool truncated;
 	size_t n_python, n_native;
 	struct site_python_frame *python;

@@ -13,6 +13,7 @@
 #define RELEASE_BATCH 1024
 #define TURNS_MAX 16
 #define REPAIR_INTERVAL_USEC 1000000
+#define SAMPLE_INTERVAL_USEC (HISTORY_INTERVAL_S * 1000000ULL)
 
 void tracker_init(struct tracker *t, sd_event *loop, const pid_t *only, size_t n_only)
 {
@@ -439,6 +440,16 @@ void tracker_recover(struct tracker *t)
 	repair(t);
 }
 
+static void sample(struct tracker *t, uint64_t now)
+{
+	if (now - t->sampled_at < SAMPLE_INTERVAL_USEC)
+		return;
+	/* In step with the clock, however late this turn is; but no catching up on a long sleep. */
+	t->sampled_at = MAX(t->sampled_at + SAMPLE_INTERVAL_USEC, now - SAMPLE_INTERVAL_USEC / 2);
+	table_foreach (&t->processes, struct process_ref, ref)
+		process_sample(ref->process);
+}
+
 bool tracker_tick(struct tracker *t)
 {
 	uint64_t counters[COUNTER_MAX], now;
@@ -450,8 +461,10 @@ bool tracker_tick(struct tracker *t)
 		if (ref->process->python_search == PYTHON_NOT_READY)
 			process_find_python(ref->process, t->probes);
 	}
-	if (sd_event_now(t->loop, CLOCK_MONOTONIC, &now) < 0 ||
-	    now - t->repaired_at < REPAIR_INTERVAL_USEC || probes_counters(t->probes, counters) < 0)
+	if (sd_event_now(t->loop, CLOCK_MONOTONIC, &now) < 0)
+		return false;
+	sample(t, now);
+	if (now - t->repaired_at < REPAIR_INTERVAL_USEC || probes_counters(t->probes, counters) < 0)
 		return false;
 	t->repaired_at = now;
 	if (counters[COUNTER_LOST_RING] != t->lost_before) {

@@ -30,6 +30,7 @@ struct tracker {
 	uint64_t refused;       /* processes beyond PROCESSES_MAX */
 	uint64_t lost_before;   /* events lost when the tables were repaired last */
 	uint64_t repaired_at;   /* CLOCK_MONOTONIC, microseconds */
+	uint64_t sampled_at;    /* likewise */
 	uint8_t sweep;
 };
 

@@ -17,9 +17,10 @@
 #define PROTOCOL_REPLY_MAX (1U << 22)   /* bytes of one reply */
 #define PROTOCOL_BATCH 256              /* items in one reply */
 
-/* {}                                             → {"processes":[…]} */
+/* {["history"]}                                  → {"processes":[…]} */
 #define METHOD_PS "io.srtleak.Ps"
-/* {"pid",["kind"],["sort"],["limit"]}            → {"pid","total","partial","sites":[…]} */
+/* {"pid",["kind"],["sort"],["limit"],["history"]}→ {"pid","total","partial","sites":[…]}
+ * With history true each process and site has "history":{"interval_s","bytes":[oldest, …]} too. */
 #define METHOD_SITES "io.srtleak.Sites"
 /* {"pid",["site"],["older_than"] (s),["limit"]}  → {"pid","partial","allocations":[…]} */
 #define METHOD_ALLOCS "io.srtleak.Allocs"
