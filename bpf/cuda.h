@@ -227,7 +227,8 @@ static __always_inline void end_alloc(struct pt_regs *ctx, struct task_struct *t
 		report(p, EVENT_FAIL, 0, &value, result);
 		return;
 	}
-	if (!read_result(th, row, &key.addr, &value.size) || value.size > SIZE_SANE) {
+	if (!read_result(th, row, &key.addr, &value.size) || value.size >> SIZE_BITS ||
+	    key.addr >> ADDRESS_BITS) {
 		count(COUNTER_ALLOCS_SEEN);
 		count(COUNTER_DROPPED_UNREADABLE);
 		__sync_fetch_and_add(&p->over_limit, 1);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -24,6 +25,7 @@
 #include "version.h"
 
 #define CHARS_ERROR 512
+#define MAPPED_FROM (256 << 10) /* bytes */
 
 struct daemon {
 	struct config config;
@@ -462,6 +464,11 @@ int main(int argc, char **argv)
 	static struct daemon d;
 	sigset_t signals;
 	int status;
+
+	/* Left alone, the limit grows with what is freed, and tables that were outgrown stay in
+	 * the heap; mapped, they go back to the system at once.
+	 */
+	mallopt(M_MMAP_THRESHOLD, MAPPED_FROM);
 
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);

@@ -81,6 +81,7 @@ void process_empty(struct process *p)
 	table_foreach (&p->sites, struct site_ref, ref)
 		site_free(ref->site);
 	table_clear(&p->sites);
+	free(TAKE_PTR(p->site_list));
 	table_clear(&p->stacks);
 	table_clear(&p->allocs);
 	memset(p->usage, 0, sizeof(p->usage));
@@ -171,6 +172,24 @@ static void resolve(struct process *p, const struct probes *probes, const struct
 		*ret = (struct site_stack){.truncated = true};
 }
 
+/* Makes a site that has an entry in the table already. */
+static struct site *add_site(struct process *p, uint64_t id, enum api api,
+			     const struct site_stack *stack)
+{
+	struct site **longer = reallocarray(p->site_list, p->sites.count, sizeof(*longer));
+	struct site *site;
+
+	if (!longer)
+		return NULL;
+	p->site_list = longer;
+	site = site_new(id, api_kind(api), api, stack);
+	if (site) {
+		site->index = (uint16_t)(p->sites.count - 1);
+		longer[site->index] = site;
+	}
+	return site;
+}
+
 static struct site *site_of_names(struct process *p, enum api api, const struct site_stack *stack)
 {
 	enum memory_kind kind = api_kind(api);
@@ -186,10 +205,11 @@ static struct site *site_of_names(struct process *p, enum api api, const struct 
 	if (table_add(&p->sites, id, (void **)&ref) < 0)
 		return NULL;
 	if (!ref->site)
-		ref->site = site_new(id, kind, api, stack);
-	if (!ref->site)
-		table_remove(&p->sites, id);
-	return ref->site;
+		ref->site = add_site(p, id, api, stack);
+	if (ref->site)
+		return ref->site;
+	table_remove(&p->sites, id);
+	return NULL;
 }
 
 /* Code objects die, and others come to lie at their addresses; a library may be mapped just after
@@ -239,13 +259,13 @@ int process_allocated(struct process *p, const struct probes *probes, const stru
 	r = table_add(&p->allocs, event->id, (void **)&alloc);
 	if (r <= 0)
 		return r;
-	alloc->ptr = event->addr;
-	alloc->size = event->size;
-	alloc->time_ns = event->time_ns;
-	alloc->site = site;
-	alloc->tid = event->tid;
+	alloc->ptr = event->addr & ((1ULL << ADDRESS_BITS) - 1);
+	alloc->device = (int8_t)event->device;
+	alloc->size = event->size & ((1ULL << SIZE_BITS) - 1);
+	alloc->site = site->index;
+	alloc->time = (uint32_t)(event->time_ns >> ALLOC_TIME_SHIFT);
+	alloc->tid = event->tid & ((1U << 22) - 1);
 	alloc->api = (uint8_t)event->api;
-	alloc->device = event->device;
 	site->bytes += event->size;
 	site->count++;
 	site->allocs_total++;
@@ -260,17 +280,19 @@ bool process_freed(struct process *p, uint64_t id)
 {
 	struct alloc *alloc = table_find(&p->allocs, id);
 	struct usage *usage;
+	struct site *site;
 
 	if (!alloc)
 		return false;
+	site = process_site(p, alloc);
 	usage = &p->usage[api_kind(alloc->api)];
 	usage->bytes -= alloc->size;
 	usage->count--;
 	usage->frees_total++;
 	usage->freed_bytes += alloc->size;
-	alloc->site->bytes -= alloc->size;
-	alloc->site->count--;
-	alloc->site->frees_total++;
+	site->bytes -= alloc->size;
+	site->count--;
+	site->frees_total++;
 	table_remove(&p->allocs, id);
 	return true;
 }

@@ -34,20 +34,30 @@ enum process_partial {
 
 const char *partial_name(enum process_partial partial);
 
-/* One outstanding allocation. The first member is the table's key. */
+/* One outstanding allocation. The first member is the table's key. A million of them must stay
+ * small, so each member has the bits that it needs; alloc_time_ns() and process_site() read the two
+ * that are not what they say.
+ */
 struct alloc {
 	uint64_t id;
-	uint64_t ptr;
-	uint64_t size;
-	uint64_t time_ns; /* CLOCK_BOOTTIME */
-	struct site *site;
-	uint32_t tid;
-	uint8_t api;
-	uint8_t sweep; /* the repair that saw it last */
-	int16_t device;
+	uint64_t ptr : ADDRESS_BITS;
+	int64_t device : 64 - ADDRESS_BITS;
+	uint64_t size : SIZE_BITS;
+	uint64_t site : 64 - SIZE_BITS; /* index into the process's list */
+	uint32_t time;                  /* CLOCK_BOOTTIME, 1 << ALLOC_TIME_SHIFT nanoseconds */
+	uint32_t tid : 22;              /* the kernel's PID_MAX_LIMIT */
+	uint32_t api : 8;
+	uint32_t sweep : 2; /* the repair that saw it last */
 };
-_Static_assert(sizeof(struct alloc) == 48, "a million of them must stay small");
+#define ALLOC_TIME_SHIFT 24 /* 17 ms; two years of them fit */
+_Static_assert(sizeof(struct alloc) == 32, "a million of them must stay small");
 _Static_assert(API_MAX <= UINT8_MAX, "a row's number fits");
+_Static_assert(SITES_PER_PROCESS < 1 << (64 - SIZE_BITS), "a site's index fits");
+
+static inline uint64_t alloc_time_ns(const struct alloc *alloc)
+{
+	return (uint64_t)alloc->time << ALLOC_TIME_SHIFT;
+}
 
 /* Entries of a process's tables of sites, by site id, and of stacks, by stack and kind. */
 struct site_ref {
@@ -83,9 +93,10 @@ struct process {
 	char *label_comm;                                  /* for metrics, once settled */
 	char *comm, *title, *cmdline, *cgroup, *container; /* container: NULL for none */
 
-	struct table allocs; /* struct alloc by id */
-	struct table sites;  /* struct site_ref by site id */
-	struct table stacks; /* struct site_ref by stack and kind */
+	struct table allocs;     /* struct alloc by id */
+	struct table sites;      /* struct site_ref by site id */
+	struct table stacks;     /* struct site_ref by stack and kind */
+	struct site **site_list; /* by index; as many as the table has */
 	struct usage usage[KIND_MAX];
 	struct history history[KIND_MAX]; /* outstanding bytes */
 	uint64_t failures[API_MAX];
@@ -121,6 +132,11 @@ int process_allocated(struct process *process, const struct probes *probes,
 
 /* Applies a free; false where the id is not known (counted as lost by whoever repairs). */
 bool process_freed(struct process *process, uint64_t id);
+
+static inline struct site *process_site(const struct process *process, const struct alloc *alloc)
+{
+	return process->site_list[alloc->site];
+}
 
 /* Adds to the histories of the process and its sites; to be called every HISTORY_INTERVAL_S. */
 void process_sample(struct process *process);

@@ -38,11 +38,12 @@ static int compare_items(const void *a, const void *b)
 	return (x->id > y->id) - (x->id < y->id);
 }
 
-static bool is_wanted(const struct reply *reply, const struct alloc *alloc, uint64_t now)
+static bool is_wanted(const struct reply *reply, const struct process *p, const struct alloc *alloc,
+		      uint64_t now)
 {
-	if (reply->site && alloc->site->id != reply->site)
+	if (reply->site && process_site(p, alloc)->id != reply->site)
 		return false;
-	return now - alloc->time_ns >= reply->older_than_ns || now < alloc->time_ns;
+	return now - alloc_time_ns(alloc) >= reply->older_than_ns;
 }
 
 /* The `limit` oldest of those wanted, oldest first. */
@@ -55,9 +56,9 @@ static int choose(struct reply *reply, const struct process *p)
 	if (!reply->items)
 		return -ENOMEM;
 	table_foreach (&p->allocs, struct alloc, alloc) {
-		struct reply_item item = {.id = alloc->id, .order = alloc->time_ns};
+		struct reply_item item = {.id = alloc->id, .order = alloc->time};
 
-		if (!is_wanted(reply, alloc, now))
+		if (!is_wanted(reply, p, alloc, now))
 			continue;
 		if (reply->n_items < n) {
 			reply->items[reply->n_items++] = item;
@@ -103,7 +104,8 @@ static bool begin(struct reply *reply, const json_t *parameters)
 	return true;
 }
 
-static void write_alloc(struct json_writer *out, const struct alloc *alloc, uint64_t now)
+static void write_alloc(struct json_writer *out, const struct process *p, const struct alloc *alloc,
+			uint64_t now)
 {
 	enum api api = (enum api)alloc->api;
 
@@ -117,8 +119,8 @@ static void write_alloc(struct json_writer *out, const struct alloc *alloc, uint
 	else
 		jw_i64(out, "device", alloc->device);
 	jw_u64(out, "tid", alloc->tid);
-	jw_double(out, "age_s", now > alloc->time_ns ? (double)(now - alloc->time_ns) / 1e9 : 0);
-	jw_id(out, "site", alloc->site->id);
+	jw_double(out, "age_s", (double)(now - alloc_time_ns(alloc)) / 1e9);
+	jw_id(out, "site", process_site(p, alloc)->id);
 	jw_null(out, "handle");
 	jw_end_object(out);
 }
@@ -134,7 +136,7 @@ static bool write_sorted(struct reply *reply, const struct process *p, struct js
 
 		if (!alloc)
 			continue; /* freed since */
-		write_alloc(out, alloc, now);
+		write_alloc(out, p, alloc, now);
 		items++;
 	}
 	return reply->next_item < reply->n_items;
@@ -148,9 +150,9 @@ static bool write_stream(struct reply *reply, const struct process *p, struct js
 
 	while (reply->limit > 0 && !reply_message_full(reply, items) &&
 	       (alloc = table_next(&p->allocs, &reply->cursor))) {
-		if (!is_wanted(reply, alloc, now))
+		if (!is_wanted(reply, p, alloc, now))
 			continue;
-		write_alloc(out, alloc, now);
+		write_alloc(out, p, alloc, now);
 		items++;
 		reply->limit -= reply->limit != UINT64_MAX;
 	}

@@ -33,12 +33,12 @@ static int find_oldest(const struct process *p, struct table *ret)
 	table_init(ret, sizeof(struct oldest));
 	table_foreach (&p->allocs, struct alloc, alloc) {
 		struct oldest *oldest;
-		int r = table_add(ret, alloc->site->id, (void **)&oldest);
+		int r = table_add(ret, process_site(p, alloc)->id, (void **)&oldest);
 
 		if (r < 0)
 			return r;
-		if (r > 0 || alloc->time_ns < oldest->time_ns)
-			oldest->time_ns = alloc->time_ns;
+		if (r > 0 || alloc_time_ns(alloc) < oldest->time_ns)
+			oldest->time_ns = alloc_time_ns(alloc);
 	}
 	return 0;
 }

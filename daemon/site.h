@@ -33,6 +33,7 @@ struct site_stack {
 
 struct site {
 	uint64_t id;
+	uint16_t index; /* in its process's list */
 	enum memory_kind kind;
 	enum api api;          /* of its first allocation */
 	uint64_t bytes, count; /* outstanding */

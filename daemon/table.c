@@ -91,11 +91,11 @@ static bool open_gap(struct table *t, size_t at)
 	return true;
 }
 
-/* By a quarter: copying is cheap, as it goes in order, and memory is what a million entries cost.
+/* By an eighth: copying is cheap, as it goes in order, and memory is what a million entries cost.
  */
 static size_t grown(size_t homes)
 {
-	return homes + homes / 4;
+	return homes + homes / 8;
 }
 
 static int resize(struct table *t, size_t homes)

@@ -13,7 +13,9 @@
 #define RING_BYTES (4U << 20)            /* events on their way to the daemon; a power of two */
 #define RING_WAKE_BYTES (RING_BYTES / 8) /* written between two wake-ups; a power of two */
 
-#define SIZE_SANE (1ULL << 48) /* bytes of one allocation; a fake library may say anything */
+/* Of one allocation; a fake library may say anything. No address space is larger. */
+#define SIZE_BITS 48
+#define ADDRESS_BITS 56
 
 #define PYTHON_FRAMES_MAX 128U
 #define NATIVE_FRAMES_MAX 32U
