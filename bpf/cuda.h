@@ -76,7 +76,7 @@ static __always_inline void begin_free(struct process_image *p, struct thread *t
 static __always_inline void report(struct process_image *p, __u32 type, __u64 addr,
 				   const struct live_value *value, __s32 result)
 {
-	if (!emit(type, p->image, addr, value, result, false))
+	if (!emit(type, p->image, addr, value, result, bpf_ktime_get_boot_ns(), false))
 		__sync_fetch_and_add(&p->lost_events, 1);
 }
 
@@ -214,8 +214,9 @@ static __always_inline void end_alloc(struct pt_regs *ctx, struct task_struct *t
 {
 	__s32 result = PT_REGS_RC(ctx);
 	struct live_key key = {.image = p->image, .space = row->space};
+	__u64 now = bpf_ktime_get_boot_ns();
 	struct live_value value = {
-		.time_ns = bpf_ktime_get_boot_ns(),
+		.time = now >> TIME_SHIFT,
 		.tid = (__u32)bpf_get_current_pid_tgid(),
 		.api = COOKIE_API(th->cookie),
 		.device = DEVICE_UNKNOWN,
@@ -254,7 +255,7 @@ static __always_inline void end_alloc(struct pt_regs *ctx, struct task_struct *t
 	}
 	__sync_fetch_and_add(&p->live, 1);
 	/* A new stack is to be named while its code objects are still there. */
-	if (!emit(EVENT_ALLOC, p->image, key.addr, &value, 0, th->fresh))
+	if (!emit(EVENT_ALLOC, p->image, key.addr, &value, 0, now, th->fresh))
 		__sync_fetch_and_add(&p->lost_events, 1);
 }
 
@@ -287,7 +288,6 @@ static __always_inline void end_free(struct process_image *p, struct thread *th,
 		report_freed(p, th->pointer, &th->taken);
 	} else if (th->pointer) { /* freeing NULL is legal and does nothing */
 		count(COUNTER_FREES_UNKNOWN);
-		unknown.time_ns = bpf_ktime_get_boot_ns();
 		report(p, EVENT_FREE_UNKNOWN, th->pointer, &unknown, 0);
 	}
 }

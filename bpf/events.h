@@ -20,7 +20,8 @@ static __always_inline __u64 wake_flags(bool now)
 
 /* Returns false where the ring was full; that is counted here. `now` wakes the daemon at once. */
 static __always_inline bool emit(__u32 type, __u32 image, __u64 addr,
-				 const struct live_value *value, __s32 result, bool now)
+				 const struct live_value *value, __s32 result, __u64 time_ns,
+				 bool now)
 {
 	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
@@ -29,7 +30,7 @@ static __always_inline bool emit(__u32 type, __u32 image, __u64 addr,
 		count(COUNTER_LOST_RING);
 		return false;
 	}
-	e->time_ns = value->time_ns;
+	e->time_ns = time_ns;
 	e->id = value->id;
 	e->addr = addr;
 	e->size = value->size;
@@ -45,11 +46,11 @@ static __always_inline bool emit(__u32 type, __u32 image, __u64 addr,
 	return true;
 }
 
-static __always_inline void emit_life(__u32 type, __u32 image, __u64 time_ns)
+static __always_inline void emit_life(__u32 type, __u32 image)
 {
-	struct live_value none = {.time_ns = time_ns, .device = DEVICE_UNKNOWN};
+	struct live_value none = {.device = DEVICE_UNKNOWN};
 
-	emit(type, image, 0, &none, 0, false);
+	emit(type, image, 0, &none, 0, bpf_ktime_get_boot_ns(), false);
 }
 
 #endif

@@ -11,7 +11,7 @@ static __always_inline void image_end(struct task_struct *task, __u32 type)
 	__u32 tgid = task->tgid;
 
 	if (p) {
-		emit_life(type, p->image, bpf_ktime_get_boot_ns());
+		emit_life(type, p->image);
 		bpf_map_delete_elem(&processes, &tgid);
 	}
 	if (bpf_map_lookup_elem(&python, &tgid))

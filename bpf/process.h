@@ -33,7 +33,7 @@ static __always_inline struct process_image *process_get(struct task_struct *tas
 		bpf_map_delete_elem(&processes, &tgid);
 	/* Another thread may come first; then its image is the one. */
 	if (!bpf_map_update_elem(&processes, &tgid, &fresh, BPF_NOEXIST))
-		emit_life(EVENT_START, fresh.image, bpf_ktime_get_boot_ns());
+		emit_life(EVENT_START, fresh.image);
 	p = process_find(task);
 	if (!p)
 		count(COUNTER_DROPPED_PROCESSES);

@@ -260,10 +260,10 @@ int process_allocated(struct process *p, const struct probes *probes, const stru
 	if (r <= 0)
 		return r;
 	alloc->ptr = event->addr & ((1ULL << ADDRESS_BITS) - 1);
-	alloc->device = (int8_t)event->device;
+	alloc->device = event->device;
 	alloc->size = event->size & ((1ULL << SIZE_BITS) - 1);
 	alloc->site = site->index;
-	alloc->time = (uint32_t)(event->time_ns >> ALLOC_TIME_SHIFT);
+	alloc->time = (uint32_t)(event->time_ns >> TIME_SHIFT);
 	alloc->tid = event->tid & ((1U << 22) - 1);
 	alloc->api = (uint8_t)event->api;
 	site->bytes += event->size;

@@ -44,19 +44,18 @@ struct alloc {
 	int64_t device : 64 - ADDRESS_BITS;
 	uint64_t size : SIZE_BITS;
 	uint64_t site : 64 - SIZE_BITS; /* index into the process's list */
-	uint32_t time;                  /* CLOCK_BOOTTIME, 1 << ALLOC_TIME_SHIFT nanoseconds */
+	uint32_t time;                  /* CLOCK_BOOTTIME, 1 << TIME_SHIFT nanoseconds */
 	uint32_t tid : 22;              /* the kernel's PID_MAX_LIMIT */
 	uint32_t api : 8;
 	uint32_t sweep : 2; /* the repair that saw it last */
 };
-#define ALLOC_TIME_SHIFT 24 /* 17 ms; two years of them fit */
 _Static_assert(sizeof(struct alloc) == 32, "a million of them must stay small");
 _Static_assert(API_MAX <= UINT8_MAX, "a row's number fits");
 _Static_assert(SITES_PER_PROCESS < 1 << (64 - SIZE_BITS), "a site's index fits");
 
 static inline uint64_t alloc_time_ns(const struct alloc *alloc)
 {
-	return (uint64_t)alloc->time << ALLOC_TIME_SHIFT;
+	return (uint64_t)alloc->time << TIME_SHIFT;
 }
 
 /* Entries of a process's tables of sites, by site id, and of stacks, by stack and kind. */

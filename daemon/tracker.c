@@ -329,12 +329,12 @@ static int repair_live(const struct live_key *key, const struct live_value *valu
 		.id = value->id,
 		.addr = key->addr,
 		.size = value->size,
-		.time_ns = value->time_ns,
+		.time_ns = (uint64_t)value->time << TIME_SHIFT,
 		.stack = value->stack,
 		.image = key->image,
 		.tid = value->tid,
-		.api = value->api,
-		.device = value->device,
+		.api = (uint16_t)value->api,
+		.device = (int16_t)value->device,
 	};
 	struct alloc *alloc;
 
