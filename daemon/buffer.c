@@ -43,19 +43,35 @@ void buffer_string(struct buffer *b, const char *s)
 
 void buffer_printf(struct buffer *b, const char *format, ...)
 {
+	size_t room = b->capacity - b->size;
 	va_list args;
 	int n;
 
-	va_start(args, format);
-	n = vsnprintf(NULL, 0, format, args);
-	va_end(args);
-	/* One byte more for the terminating NUL, which is not counted. */
-	if (n < 0 || !reserve(b, (size_t)n + 1))
+	if (b->failed)
 		return;
 	va_start(args, format);
-	vsnprintf(b->data + b->size, (size_t)n + 1, format, args);
+	n = vsnprintf(room > 0 ? b->data + b->size : NULL, room, format, args);
 	va_end(args);
-	b->size += (size_t)n;
+	if (n >= 0 && (size_t)n >= room) {
+		/* One byte more for the terminating NUL, which is not counted. */
+		if (!reserve(b, (size_t)n + 1))
+			return;
+		va_start(args, format);
+		n = vsnprintf(b->data + b->size, (size_t)n + 1, format, args);
+		va_end(args);
+	}
+	b->size += n > 0 ? (size_t)n : 0;
+}
+
+void buffer_u64(struct buffer *b, uint64_t value)
+{
+	char digits[20];
+	size_t at = sizeof(digits);
+
+	do
+		digits[--at] = (char)('0' + value % 10);
+	while (value /= 10);
+	buffer_append(b, digits + at, sizeof(digits) - at);
 }
 
 void buffer_consume(struct buffer *b, size_t size)

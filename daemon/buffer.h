@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "macro.h"
 
@@ -21,6 +22,7 @@ struct buffer {
 void buffer_append(struct buffer *b, const void *data, size_t size);
 void buffer_string(struct buffer *b, const char *s);
 void buffer_printf(struct buffer *b, const char *format, ...) _printf_(2, 3);
+void buffer_u64(struct buffer *b, uint64_t value); /* in decimal; far cheaper than printf */
 
 /* Throws away the first bytes. */
 void buffer_consume(struct buffer *b, size_t size);

@@ -11,7 +11,7 @@
 #include "buffer.h"
 
 struct exposition {
-	struct buffer *out;
+	struct buffer *out; /* NULL: nothing is written, series are only counted */
 	bool openmetrics;
 	size_t series; /* written so far */
 	bool labelled; /* the series being written has a label already */

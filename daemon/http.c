@@ -15,28 +15,26 @@
 #include "metrics.h"
 
 #define CONNECTIONS_MAX 64
-#define TIMEOUT_SECONDS 10U /* without progress a connection is dropped */
-#define REQUEST_BYTES 8192  /* memory of one connection: line and headers */
+#define TIMEOUT_SECONDS 10U        /* without progress a connection is dropped */
+#define REQUEST_BYTES 8192         /* memory of one connection: line and headers */
+#define HELD_BYTES_MAX (16U << 20) /* of answers that their clients have not taken yet */
 
 struct http {
 	const struct subject *subject;
 	size_t max_series;
+	size_t held; /* bytes of metrics in answers under way */
 	struct MHD_Daemon *daemon;
 	sd_event *loop;
 	sd_event_source *source, *timer;
 };
 
 static enum MHD_Result answer(struct MHD_Connection *connection, unsigned int status,
-			      const char *type, struct buffer *body)
+			      const char *type, struct MHD_Response *response)
 {
-	struct MHD_Response *response;
 	enum MHD_Result result;
 
-	response = MHD_create_response_from_buffer(body->size, body->data, MHD_RESPMEM_MUST_FREE);
-	if (!response) {
-		buffer_free(body);
+	if (!response)
 		return MHD_NO;
-	}
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
 	MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
 	if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
@@ -47,12 +45,11 @@ static enum MHD_Result answer(struct MHD_Connection *connection, unsigned int st
 }
 
 static enum MHD_Result answer_text(struct MHD_Connection *connection, unsigned int status,
-				   const char *text)
+				   const char *text) /* a constant */
 {
-	struct buffer body = {0};
-
-	buffer_string(&body, text);
-	return answer(connection, status, "text/plain; charset=utf-8", &body);
+	return answer(connection, status, "text/plain; charset=utf-8",
+		      MHD_create_response_from_buffer(strlen(text), (void *)text,
+						      MHD_RESPMEM_PERSISTENT));
 }
 
 /* Nothing, or a colon and digits. */
@@ -82,29 +79,65 @@ static bool host_is_address(const char *host)
 	       inet_pton(AF_INET6, name, address) == 1;
 }
 
-static enum MHD_Result metrics(const struct http *h, struct MHD_Connection *connection)
+/* An answer's body, which is counted while it is held. */
+struct body {
+	struct http *http;
+	struct buffer text;
+};
+
+static void body_free(void *userdata)
+{
+	struct body *b = userdata;
+
+	b->http->held -= b->text.capacity;
+	buffer_free(&b->text);
+	free(b);
+}
+
+static struct body *body_new(struct http *h, bool openmetrics)
+{
+	struct body *b = calloc(1, sizeof(*b));
+	int r;
+
+	if (!b)
+		return NULL;
+	b->http = h;
+	r = metrics_write(h->subject, openmetrics, h->max_series, &b->text);
+	h->held += b->text.capacity;
+	if (r < 0)
+		body_free(b);
+	return r < 0 ? NULL : b;
+}
+
+static enum MHD_Result metrics(struct http *h, struct MHD_Connection *connection)
 {
 	const char *accept =
 		MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT);
 	bool openmetrics = accept && strstr(accept, "application/openmetrics-text");
-	struct buffer body = {0};
+	struct MHD_Response *response;
+	struct body *body;
 
-	metrics_write(h->subject, openmetrics, h->max_series, &body);
-	if (buffer_failed(&body)) {
-		buffer_free(&body);
+	if (h->held > HELD_BYTES_MAX)
+		return answer_text(connection, MHD_HTTP_SERVICE_UNAVAILABLE,
+				   "too many answers are waiting to be read\n");
+	body = body_new(h, openmetrics);
+	if (!body)
 		return MHD_NO;
-	}
+	response = MHD_create_response_from_buffer_with_free_callback_cls(
+		body->text.size, body->text.data, body_free, body);
+	if (!response)
+		body_free(body);
 	return answer(connection, MHD_HTTP_OK,
 		      openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
 				  : "text/plain; version=0.0.4; charset=utf-8",
-		      &body);
+		      response);
 }
 
 static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connection,
 				  const char *url, const char *method, const char *version,
 				  const char *upload, size_t *upload_size, void **request)
 {
-	const struct http *h = userdata;
+	struct http *h = userdata;
 	const char *host =
 		MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
 

@@ -8,6 +8,7 @@
 #include "metrics.h"
 #include "metrics_self.h"
 #include "names.h"
+#include "procfs.h"
 
 #define COMM_SETTLES_SECONDS 60.0    /* servers rename themselves while they start */
 #define SITES_LISTED 10              /* of a process, by bytes */
@@ -120,6 +121,26 @@ static const char *last_two_components(const char *path)
 	return start;
 }
 
+static void write_site(struct exposition *e, const char *name, const struct process *p,
+		       const struct site *site)
+{
+	const struct site_python_frame *frame = site->n_python > 0 ? site->python : NULL;
+	const struct site_native_frame *native = site->n_native > 0 ? site->native : NULL;
+
+	exposition_begin(e, name);
+	process_labels(e, p);
+	exposition_label(e, "container", p->container);
+	exposition_label_id(e, "site", site->id);
+	exposition_label(e, "kind", kind_name(site->kind));
+	exposition_label(e, "function", frame ? frame->function : native ? native->symbol : NULL);
+	exposition_label(e, "file",
+			 frame    ? last_two_components(frame->file)
+			 : native ? native->module
+				  : NULL);
+	exposition_label_number(e, "line", frame ? frame->line : 0);
+	exposition_u64(e, site->bytes);
+}
+
 static void write_sites(struct exposition *e, const char *name, const struct process *p,
 			size_t offset)
 {
@@ -128,26 +149,12 @@ static void write_sites(struct exposition *e, const char *name, const struct pro
 
 	(void)offset;
 	table_foreach (&p->sites, struct site_ref, ref) {
-		const struct site *site = ref->site;
-		const struct site_python_frame *frame = site->n_python > 0 ? site->python : NULL;
-
-		if (site->listed_until_ns < now || ++written > SITES_LISTED_MAX)
+		if (ref->site->listed_until_ns < now || ++written > SITES_LISTED_MAX)
 			continue;
-		exposition_begin(e, name);
-		process_labels(e, p);
-		exposition_label(e, "container", p->container);
-		exposition_label_id(e, "site", site->id);
-		exposition_label(e, "kind", kind_name(site->kind));
-		exposition_label(e, "function",
-				 frame                ? frame->function
-				 : site->n_native > 0 ? site->native[0].symbol
-						      : NULL);
-		exposition_label(e, "file",
-				 frame                ? last_two_components(frame->file)
-				 : site->n_native > 0 ? site->native[0].module
-						      : NULL);
-		exposition_label_number(e, "line", frame ? frame->line : 0);
-		exposition_u64(e, site->bytes);
+		if (e->out)
+			write_site(e, name, p, ref->site);
+		else
+			e->series++; /* names are cache misses: counted is without them */
 	}
 }
 
@@ -255,100 +262,137 @@ static int compare_processes(const void *a, const void *b)
 /* Settles the comm that a process is labelled with for the rest of its life. */
 static void settle_comm(struct process *p, double now)
 {
-	if (p->label_comm || now - p->started_at < COMM_SETTLES_SECONDS)
-		return;
-	process_refresh(p);
-	if (p->comm)
-		p->label_comm = strdup(p->comm);
+	char comm[PROCFS_COMM_SIZE];
+
+	if (!p->label_comm && now - p->started_at >= COMM_SETTLES_SECONDS &&
+	    procfs_comm(p->pid, comm) == 0)
+		p->label_comm = strdup(comm);
 }
 
-/* Marks the sites with most bytes as listed. A selection of a few from thousands: one pass each. */
-static void list_sites(const struct process *p)
+/* Marks the sites with most bytes as listed. */
+static void list_sites(const struct process *p, uint64_t now)
 {
-	uint64_t now = clock_boottime_ns(), below = UINT64_MAX;
+	struct site *largest[SITES_LISTED];
+	size_t n = 0;
 
-	for (int i = 0; i < SITES_LISTED; i++) {
-		uint64_t largest = 0;
+	table_foreach (&p->sites, struct site_ref, ref) {
+		struct site *site = ref->site;
+		size_t at = n;
 
-		table_foreach (&p->sites, struct site_ref, ref)
-			if (ref->site->bytes < below)
-				largest = MAX(largest, ref->site->bytes);
-		if (largest == 0)
-			return;
-		table_foreach (&p->sites, struct site_ref, other)
-			if (other->site->bytes == largest)
-				other->site->listed_until_ns = now + SITE_KEPT_NS;
-		below = largest;
+		if (site->bytes == 0)
+			continue;
+		while (at > 0 && largest[at - 1]->bytes < site->bytes)
+			at--;
+		if (at == SITES_LISTED)
+			continue;
+		n = MIN(n + 1, SITES_LISTED);
+		memmove(&largest[at + 1], &largest[at], (n - at - 1) * sizeof(*largest));
+		largest[at] = site;
 	}
+	for (size_t i = 0; i < n; i++)
+		largest[i]->listed_until_ns = now + SITE_KEPT_NS;
 }
 
 static size_t count_series(const struct process *p)
 {
-	_cleanup_(buffer_free) struct buffer scratch = {0};
-	struct exposition e = {.out = &scratch};
+	struct exposition e = {0};
 
 	for (size_t i = 0; i < ARRAY_SIZE(families); i++)
 		families[i].write(&e, families[i].name, p, families[i].offset);
 	return e.series;
 }
 
-static void add_to_other(struct selection *s, const struct process *p)
+static void add_usage(struct process *sum, const struct process *p)
 {
-	if (!s->other)
-		s->other = calloc(1, sizeof(*s->other));
-	if (!s->other)
-		return;
 	for (int kind = 0; kind < KIND_MAX; kind++) {
-		struct usage *sum = &s->other->usage[kind];
+		struct usage *all = &sum->usage[kind];
 		const struct usage *one = &p->usage[kind];
 
-		sum->bytes += one->bytes;
-		sum->count += one->count;
-		sum->allocs_total += one->allocs_total;
-		sum->frees_total += one->frees_total;
-		sum->allocated_bytes += one->allocated_bytes;
-		sum->freed_bytes += one->freed_bytes;
+		all->bytes += one->bytes;
+		all->count += one->count;
+		all->allocs_total += one->allocs_total;
+		all->frees_total += one->frees_total;
+		all->allocated_bytes += one->allocated_bytes;
+		all->freed_bytes += one->freed_bytes;
 	}
 	for (int api = 0; api < API_MAX; api++)
-		s->other->failures[api] += p->failures[api];
+		sum->failures[api] += p->failures[api];
 }
 
-static void select_processes(const struct tracker *t, size_t max_series, struct selection *ret)
+/* All processes, those that hold most first. */
+static int gather(const struct tracker *t, struct selection *s)
 {
-	double now = clock_unix();
-	size_t n = 0, series = 0;
+	uint64_t now = clock_boottime_ns();
+	double now_unix = clock_unix();
 
-	*ret = (struct selection){
-		.processes = calloc(t->processes.count + 1, sizeof(*ret->processes)),
-	};
-	if (!ret->processes)
-		return;
+	s->processes = calloc(t->processes.count + 1, sizeof(*s->processes));
+	if (!s->processes)
+		return -ENOMEM;
 	table_foreach (&t->processes, struct process_ref, ref) {
-		settle_comm(ref->process, now);
-		list_sites(ref->process);
-		ret->processes[n++] = ref->process;
+		settle_comm(ref->process, now_unix);
+		list_sites(ref->process, now);
+		s->processes[s->n++] = ref->process;
 	}
-	qsort(ret->processes, n, sizeof(*ret->processes), compare_processes);
-	for (size_t i = 0; i < n; i++) {
-		size_t more = count_series(ret->processes[i]);
-
-		if (ret->dropped > 0 || series + more > max_series) {
-			add_to_other(ret, ret->processes[i]);
-			ret->dropped += more;
-			continue;
-		}
-		series += more;
-		ret->n++;
-	}
+	qsort(s->processes, s->n, sizeof(*s->processes), compare_processes);
+	return 0;
 }
 
-void metrics_write(const struct subject *subject, bool openmetrics, size_t max_series,
-		   struct buffer *out)
+/* Sums the processes that the budget has no room for. */
+static int sum_others(struct selection *s, size_t budget)
 {
-	struct exposition e = {.out = out, .openmetrics = openmetrics};
-	struct selection s;
+	struct process *sum = s->other = calloc(1, sizeof(*sum));
+	size_t n = 0, series, more;
 
-	select_processes(subject->tracker, max_series, &s);
+	if (!sum)
+		return -ENOMEM;
+	for (size_t i = 0; i < s->n; i++)
+		add_usage(sum, s->processes[i]);
+	series = count_series(sum); /* the sum of some of them has no more */
+	while (n < s->n && series + (more = count_series(s->processes[n])) <= budget) {
+		series += more;
+		n++;
+	}
+	memset(sum, 0, sizeof(*sum));
+	for (size_t i = n; i < s->n; i++) {
+		add_usage(sum, s->processes[i]);
+		s->dropped += count_series(s->processes[i]);
+	}
+	s->n = n;
+	return 0;
+}
+
+static void selection_done(struct selection *s)
+{
+	free(s->processes);
+	free(s->other);
+}
+
+static int select_processes(const struct tracker *t, size_t budget, struct selection *s)
+{
+	size_t series = 0;
+	int r = gather(t, s);
+
+	for (size_t i = 0; i < s->n; i++)
+		series += count_series(s->processes[i]);
+	return r == 0 && series > budget ? sum_others(s, budget) : r;
+}
+
+int metrics_write(const struct subject *subject, bool openmetrics, size_t max_series,
+		  struct buffer *out)
+{
+	static const char dropped[] = "srtleak_series_dropped";
+	_cleanup_(selection_done) struct selection s = {0};
+	struct exposition e = {.out = out, .openmetrics = openmetrics};
+	int r;
+
+	metrics_write_self(&e, subject);
+	r = select_processes(subject->tracker, max_series - MIN(max_series, e.series + 1), &s);
+	if (r < 0)
+		return r;
+	exposition_head(&e, dropped, METRIC_GAUGE,
+			"Series of processes that are summed under pid=\"other\".");
+	exposition_begin(&e, dropped);
+	exposition_u64(&e, s.dropped);
 	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
 		const struct family *family = &families[i];
 
@@ -358,12 +402,6 @@ void metrics_write(const struct subject *subject, bool openmetrics, size_t max_s
 		if (s.other)
 			family->write(&e, family->name, s.other, family->offset);
 	}
-	exposition_head(&e, "srtleak_series_dropped", METRIC_GAUGE,
-			"Series of processes that are summed under pid=\"other\".");
-	exposition_begin(&e, "srtleak_series_dropped");
-	exposition_u64(&e, s.dropped);
-	metrics_write_self(&e, subject);
 	exposition_end(&e);
-	free(s.processes);
-	free(s.other);
+	return buffer_failed(out) ? -ENOMEM : 0;
 }

@@ -8,10 +8,11 @@
 #include "buffer.h"
 #include "reply.h"
 
-/* Writes at most about `max_series` series: the processes that hold most each have their own, the
- * others are summed under pid="other".
+/* Writes at most `max_series` series, or, if that is more, the daemon's own and the sum: the
+ * processes that hold most have series of their own, the others are summed under pid="other".
+ * -ENOMEM: what `out` holds then is of no use.
  */
-void metrics_write(const struct subject *subject, bool openmetrics, size_t max_series,
-		   struct buffer *out);
+int metrics_write(const struct subject *subject, bool openmetrics, size_t max_series,
+		  struct buffer *out);
 
 #endif

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +9,7 @@
 #include "macro.h"
 #include "procfs.h"
 #include "symbols.h"
+#include "table.h"
 
 #define MODULES_MAX 16384
 #define NAMES_MAX 4096        /* cached names of one process */
@@ -21,7 +21,7 @@ struct module {
 };
 
 struct name {
-	uint64_t address;
+	uint64_t address; /* the table's key */
 	char *symbol;
 	uint64_t offset;
 	const struct module *module;
@@ -31,7 +31,7 @@ struct modules {
 	pid_t pid;
 	struct module *modules; /* by address */
 	size_t n_modules;
-	struct name *names; /* direct-mapped by address */
+	struct table names; /* struct name by address */
 	uint64_t read_at_ns;
 	bool changed; /* code was mapped since */
 };
@@ -42,18 +42,22 @@ struct modules *modules_new(pid_t pid)
 
 	if (!m)
 		return NULL;
-	m->names = calloc(NAMES_MAX, sizeof(*m->names));
+	table_init(&m->names, sizeof(struct name));
 	m->pid = pid;
 	m->changed = true;
-	return m->names ? m : modules_free(m);
+	return m;
+}
+
+static void forget_names(struct modules *m)
+{
+	table_foreach (&m->names, struct name, name)
+		free(name->symbol);
+	table_clear(&m->names);
 }
 
 static void forget(struct modules *m)
 {
-	for (size_t i = 0; i < NAMES_MAX; i++) {
-		free(m->names[i].symbol);
-		m->names[i] = (struct name){0};
-	}
+	forget_names(m);
 	for (size_t i = 0; i < m->n_modules; i++)
 		free((char *)m->modules[i].mapping.path);
 	free(m->modules);
@@ -65,9 +69,7 @@ struct modules *modules_free(struct modules *m)
 {
 	if (!m)
 		return NULL;
-	if (m->names)
-		forget(m);
-	free(m->names);
+	forget(m);
 	free(m);
 	return NULL;
 }
@@ -173,14 +175,19 @@ static void look_up(struct modules *m, struct name *name)
 int modules_name(struct modules *m, uint64_t address, struct native_name *ret)
 {
 	const struct module *module = locate(m, address);
-	struct name *name = &m->names[(address >> 2) % NAMES_MAX];
+	struct name *name;
 	const char *slash;
+	int added;
 
 	if (!module)
 		return -ENOENT;
-	if (name->address != address) {
-		free(name->symbol);
-		*name = (struct name){.address = address, .module = module};
+	if (m->names.count >= NAMES_MAX)
+		forget_names(m);
+	added = table_add(&m->names, address, (void **)&name);
+	if (added < 0)
+		return added;
+	if (added > 0) {
+		name->module = module;
 		look_up(m, name);
 	}
 	slash = strrchr(module->mapping.path, '/');

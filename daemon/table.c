@@ -8,6 +8,7 @@
 
 #define MIN_HOMES 16U
 #define MAX_HOMES ((size_t)1 << 40)
+#define RUN_MAX 1024U
 
 /* One to one, so that equal hashes mean equal keys. Multiplication and shift as in Stafford's
  * mixers for SplitMix; the hash's share of the range chooses the slot.
@@ -106,8 +107,10 @@ static int resize(struct table *t, size_t homes)
 
 	if (homes > MAX_HOMES)
 		return -ENOMEM;
-	/* Slots past the last home take what is pushed over the end. */
-	fresh.slot_count = homes + homes / 16 + 16;
+	/* Slots past the last home take what is pushed over the end: a run of neighbours, and those
+	 * do not get longer with the table.
+	 */
+	fresh.slot_count = homes + MIN(homes / 16, RUN_MAX) + 16;
 	fresh.slots = calloc(fresh.slot_count, fresh.entry_size);
 	if (!fresh.slots)
 		return -ENOMEM;

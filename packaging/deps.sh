@@ -8,7 +8,7 @@ packages="
 	gcc libc6-dev make
 	clang libclang-rt-14-dev bpftool libbpf-dev
 	libelf-dev zlib1g-dev libsystemd-dev libjansson-dev libmicrohttpd-dev libinih-dev libiberty-dev
-	libcmocka-dev python3 python3-pytest python3.11
+	libcmocka-dev python3 python3-pytest python3-yaml python3.11
 	clang-format clang-tidy
 	prometheus
 "
@@ -29,7 +29,7 @@ if [ "$(id -u)" != 0 ]; then
 fi
 echo "deps: installing$missing"
 export DEBIAN_FRONTEND=noninteractive
-export RUNLEVEL=1 # no service is started by being installed (prometheus is here for its promtool)
+export RUNLEVEL=1 # no service is started by being installed (the tests run a Prometheus of their own)
 apt-get update -qq
 # shellcheck disable=SC2086 # a list of words
 apt-get install -qq -y --no-install-recommends $missing >/dev/null

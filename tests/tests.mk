@@ -46,6 +46,8 @@ bench: deps
 	$(MAKE) fixtures $(BENCH)
 	rm -rf $(TOP)/bench/simcuda && cp -r $(SIM) $(TOP)/bench/simcuda
 	$(TOP)/bench/pair_cost
+	$(MAKE) all
+	tests/bench/scrape.py
 
 # Other kernels, emulated.
 matrix:

@@ -60,6 +60,34 @@ static void test_openmetrics(void **state)
 	assert_string_equal(s + strlen(s) - 6, "# EOF\n");
 }
 
+/* Without a place to write to, series are counted all the same. */
+static void test_counting(void **state)
+{
+	_cleanup_(buffer_free) struct buffer b = {0};
+	struct exposition written = {.out = &b}, counted = {0};
+
+	(void)state;
+	write_sample(&written);
+	write_sample(&counted);
+	assert_int_equal(written.series, 2);
+	assert_int_equal(counted.series, 2);
+}
+
+static void test_numbers(void **state)
+{
+	_cleanup_(buffer_free) struct buffer b = {0};
+	struct exposition e = {.out = &b};
+
+	(void)state;
+	exposition_begin(&e, "n");
+	exposition_label_number(&e, "least", INT64_MIN);
+	exposition_label_number(&e, "most", INT64_MAX);
+	exposition_label_number(&e, "none", 0);
+	exposition_u64(&e, 0);
+	assert_string_equal(text(&b), "n{least=\"-9223372036854775808\","
+				      "most=\"9223372036854775807\",none=\"0\"} 0\n");
+}
+
 static void test_not_utf8(void **state)
 {
 	_cleanup_(buffer_free) struct buffer b = {0};
@@ -77,8 +105,8 @@ static void test_not_utf8(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_classic),
-		cmocka_unit_test(test_openmetrics),
+		cmocka_unit_test(test_classic),  cmocka_unit_test(test_openmetrics),
+		cmocka_unit_test(test_counting), cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_not_utf8),
 	};
 
