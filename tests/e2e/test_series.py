@@ -64,7 +64,7 @@ def sums(daemon, name):
 
 @pytest.mark.parametrize("max_series", [1, 300])
 def test_no_more_series_than_allowed(start_daemon, workload, max_series):
-    daemon = start_daemon("--max_series", str(max_series))
+    daemon = start_daemon("--max-series", str(max_series))
     large = workload(LEAK, "--hold", "300", "3", "1048576")
     large.line()
     large.line()
@@ -118,7 +118,7 @@ def ask_and_not_read(port):
 
 
 def test_who_does_not_read_costs_bounded_memory(start_daemon, workload):
-    daemon = start_daemon("--max_series", "100000")
+    daemon = start_daemon("--max-series", "100000")
     start_crowd(daemon, workload, 300, 20, 20)
     size = len(http(daemon.port).body)
     assert size > 500_000
