@@ -164,6 +164,7 @@ def test_alerts_fire_on_failures_and_on_a_silent_daemon(daemon, prometheus, work
 
 # The probes' time is known only while the host's kernel.bpf_stats_enabled is set.
 MAY_BE_EMPTY = {"Time in the probes"}
+GROWTH_IS_KNOWN_AFTER = 90  # seconds
 
 
 def dashboard():
@@ -227,7 +228,7 @@ def test_every_query_of_the_dashboard_has_an_answer(
         if title in MAY_BE_EMPTY:
             prom.query(expression)
         else:
-            wait_until(lambda e=expression: prom.query(e), f"an answer to {title}: {expression}")
+            wait_until(lambda e=expression: prom.query(e), f"an answer to {title}: {expression}", GROWTH_IS_KNOWN_AFTER)
     for variable in dashboard()["templating"]["list"]:
         if variable["type"] == "query":
             series, label = re.fullmatch(
