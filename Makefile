@@ -36,10 +36,10 @@ ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(CPPFLAGS) $(SAFETY) $(CFLAGS)
 LDFLAGS += $(if $(SANITIZE),-fsanitize=address$(comma)undefined,-Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now)
 
 DAEMON_LIBS := -lbpf -lelf -lz -lsystemd -ljansson -lmicrohttpd -linih -liberty
-CLI_LIBS := -lbpf -lelf -ljansson
+CLI_LIBS := -lbpf -lelf -ljansson -lncursesw -ltinfo
 
 DAEMON_OBJECTS := $(patsubst %.c,$(B)/%.o,$(wildcard daemon/*.c))
-CLI_OBJECTS := $(patsubst %.c,$(B)/%.o,$(wildcard cli/*.c))
+CLI_OBJECTS := $(patsubst %.c,$(B)/%.o,$(wildcard cli/*.c cli/*/*.c))
 # What the client shares with the daemon: doctor looks for libraries and probes as it does.
 CLI_SHARED := $(addprefix $(B)/daemon/,libsearch.o survey.o elf_file.o names.o)
 LIBRARY := $(B)/libdaemon.a

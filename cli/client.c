@@ -24,10 +24,11 @@ struct client {
 	char *buffer; /* what was received and not yet handed out */
 	size_t length;
 	size_t capacity;
-	json_t *error; /* the last reply, if it was an error */
+	size_t searched; /* bytes at its start that hold no end of a message */
+	json_t *error;   /* the last reply, if it was an error */
 };
 
-static int connect_to(const char *path)
+static int connect_to(const char *path, int flags)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct timeval timeout = {.tv_sec = TIMEOUT_S};
@@ -36,21 +37,21 @@ static int connect_to(const char *path)
 	if (strlen(path) >= sizeof(address.sun_path))
 		return -ENAMETOOLONG;
 	memcpy(address.sun_path, path, strlen(path) + 1);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 	if (fd < 0)
 		return -errno;
 	/* Bounds connect(), too: it waits while the daemon's backlog is full. */
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0)
 		return -errno;
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		return errno == EAGAIN ? -ETIMEDOUT : -errno;
+		return errno == EAGAIN && !(flags & SOCK_NONBLOCK) ? -ETIMEDOUT : -errno;
 	return TAKE_FD(fd);
 }
 
-int client_open(const char *path, struct client **ret)
+static int open_with(const char *path, int flags, struct client **ret)
 {
 	struct client *client;
-	int fd = connect_to(path);
+	int fd = connect_to(path, flags);
 
 	if (fd < 0)
 		return fd;
@@ -62,6 +63,16 @@ int client_open(const char *path, struct client **ret)
 	client->fd = fd;
 	*ret = client;
 	return 0;
+}
+
+int client_open(const char *path, struct client **ret)
+{
+	return open_with(path, 0, ret);
+}
+
+int client_open_nowait(const char *path, struct client **ret)
+{
+	return open_with(path, SOCK_NONBLOCK, ret);
 }
 
 struct client *client_free(struct client *client)
@@ -148,50 +159,58 @@ static int reserve(struct client *client, size_t size)
 	return 0;
 }
 
-/* Receives something more. Returns 0 or a negative errno. */
-static int receive(struct client *client, int64_t deadline_ms)
+/* Takes in what has arrived. Returns 0, or -EAGAIN where that is nothing. */
+static int receive(struct client *client)
 {
 	ssize_t n;
 	int err = reserve(client, READ_SIZE);
 
-	if (!err)
-		err = wait_readable(client->fd, deadline_ms);
 	if (err)
 		return err;
 	n = recv(client->fd, client->buffer + client->length, READ_SIZE, MSG_DONTWAIT);
 	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+		return errno == EINTR ? -EAGAIN : -errno;
 	if (n == 0)
 		return -ECONNRESET;
 	client->length += (size_t)n;
 	return 0;
 }
 
-/* Receives until the buffer begins with a whole message. Returns its length without the NUL. */
+/* Receives until the buffer begins with a whole message. Returns its length without the NUL, or
+ * -EAGAIN where the rest has not arrived.
+ */
 static ssize_t receive_message(struct client *client)
 {
-	int64_t deadline_ms = now_ms() + TIMEOUT_S * INT64_C(1000);
-	size_t searched = 0;
-
 	for (;;) {
-		const char *end = client->length == searched
+		const char *end = client->length == client->searched
 					  ? NULL
-					  : memchr(client->buffer + searched, '\0',
-						   client->length - searched);
+					  : memchr(client->buffer + client->searched, '\0',
+						   client->length - client->searched);
 		int err;
 
 		if (end && end - client->buffer < (ssize_t)PROTOCOL_REPLY_MAX)
 			return end - client->buffer;
 		if (end || client->length >= PROTOCOL_REPLY_MAX)
 			return -EMSGSIZE;
-		searched = client->length;
-		err = receive(client, deadline_ms);
+		client->searched = client->length;
+		err = receive(client);
 		if (err)
 			return err;
 	}
 }
 
-int client_next(struct client *client, json_t **ret)
+/* Takes the message that the buffer begins with. */
+static json_t *take_message(struct client *client, size_t length)
+{
+	json_t *message = json_loadb(client->buffer, length, JSON_REJECT_DUPLICATES, NULL);
+
+	client->length -= length + 1;
+	memmove(client->buffer, client->buffer + length + 1, client->length);
+	client->searched = 0;
+	return message;
+}
+
+int client_try_next(struct client *client, json_t **ret)
 {
 	_cleanup_(json_cleanup) json_t *reply = NULL;
 	json_t *parameters;
@@ -202,9 +221,7 @@ int client_next(struct client *client, json_t **ret)
 	length = receive_message(client);
 	if (length < 0)
 		return (int)length;
-	reply = json_loadb(client->buffer, (size_t)length, JSON_REJECT_DUPLICATES, NULL);
-	client->length -= (size_t)length + 1;
-	memmove(client->buffer, client->buffer + length + 1, client->length);
+	reply = take_message(client, (size_t)length);
 	if (!json_is_object(reply))
 		return -EPROTO;
 	client->done = !json_is_true(json_object_get(reply, "continues"));
@@ -218,6 +235,26 @@ int client_next(struct client *client, json_t **ret)
 		return -EPROTO;
 	*ret = json_incref(parameters);
 	return 1;
+}
+
+int client_next(struct client *client, json_t **ret)
+{
+	int64_t deadline_ms = now_ms() + TIMEOUT_S * INT64_C(1000);
+
+	for (;;) {
+		int r = client_try_next(client, ret);
+
+		if (r != -EAGAIN)
+			return r;
+		r = wait_readable(client->fd, deadline_ms);
+		if (r < 0)
+			return r;
+	}
+}
+
+int client_fd(const struct client *client)
+{
+	return client->fd;
 }
 
 const char *client_error(const struct client *client, const json_t **ret_parameters)

@@ -13,6 +13,10 @@ struct client;
  */
 int client_open(const char *path, struct client **ret);
 
+/* The same without ever waiting: -EAGAIN where the daemon has no room for a connection right now.
+ */
+int client_open_nowait(const char *path, struct client **ret);
+
 /* Always returns NULL. */
 struct client *client_free(struct client *client);
 void client_cleanup(struct client **client);
@@ -30,6 +34,12 @@ int client_send(struct client *client, const char *method, json_t *parameters, b
  *   -EPROTO      a reply is not what protocol.h says
  */
 int client_next(struct client *client, json_t **ret);
+
+/* The same without ever waiting: -EAGAIN where the reply is not there yet, and then poll(2) tells
+ * of client_fd() when to ask again.
+ */
+int client_try_next(struct client *client, json_t **ret);
+int client_fd(const struct client *client);
 
 /* Name and parameters of the error after -EREMOTEIO; the client's. Parameters may be NULL. */
 const char *client_error(const struct client *client, const json_t **ret_parameters);

@@ -14,6 +14,7 @@ enum {
 	OPTION_LIMIT = 1 << 2,
 	OPTION_SITE = 1 << 3,
 	OPTION_OLDER_THAN = 1 << 4,
+	OPTION_TOP = 1 << 5,
 };
 
 /* Strings belong to argv, the environment or the program; NULL where an option was not given. */
@@ -29,6 +30,9 @@ struct options {
 	const char *site;
 	double older_than; /* seconds, 0: of any age */
 	uint32_t limit;    /* items, 0: all */
+	bool batch;
+	uint32_t frames; /* of top --batch, 0: without end */
+	double delay;    /* seconds between two frames, 0: the standard */
 };
 
 struct command {
@@ -46,6 +50,7 @@ int cmd_ps(const struct options *options);
 int cmd_sites(const struct options *options);
 int cmd_allocs(const struct options *options);
 int cmd_status(const struct options *options);
+int cmd_top(const struct options *options);
 int cmd_doctor(const struct options *options);
 
 #endif

@@ -14,6 +14,8 @@
 #include "version.h"
 
 static const struct command commands[] = {
+	{"top", "", "live view: processes, their call sites, one stack", OPTION_TOP, 0, false,
+	 cmd_top},
 	{"ps", "", "tracked processes, the biggest first", 0, 0, false, cmd_ps},
 	{"sites", "PID", "outstanding memory by call site, with stacks",
 	 OPTION_KIND | OPTION_SORT | OPTION_LIMIT, 20, true, cmd_sites},

@@ -11,10 +11,13 @@
 #include "macro.h"
 #include "memory.h"
 #include "options.h"
+#include "top/rows.h"
 
 #define PID_LIMIT 4194304 /* the kernel's own */
 #define SITE_DIGITS 16
 #define FIRST_VALUE 256 /* of getopt_long(), above all characters */
+#define DELAY_MIN 0.1   /* seconds */
+#define DELAY_MAX 86400.0
 #define KIND_WORD(name, json, space, summed) " " json
 
 /* Parsers return 0 or -EINVAL; what is expected is said by the table. */
@@ -130,6 +133,44 @@ static int parse_older_than(struct options *options, const char *value)
 	return -EINVAL;
 }
 
+static int parse_top_sort(struct options *options, const char *value)
+{
+	options->sort = value;
+	return rows_sort_named(value) >= 0 ? 0 : -EINVAL;
+}
+
+static int parse_batch(struct options *options, const char *value)
+{
+	(void)value;
+	options->batch = true;
+	return 0;
+}
+
+static int parse_frames(struct options *options, const char *value)
+{
+	unsigned long number;
+	int err = parse_number(value, UINT32_MAX, &number);
+
+	if (err || number == 0)
+		return -EINVAL;
+	options->frames = (uint32_t)number;
+	return 0;
+}
+
+static int parse_delay(struct options *options, const char *value)
+{
+	double seconds;
+	char *end;
+
+	if (*value < '0' || *value > '9' || value[strspn(value, "0123456789.")])
+		return -EINVAL;
+	seconds = strtod(value, &end);
+	if (*end || !(seconds >= DELAY_MIN && seconds <= DELAY_MAX))
+		return -EINVAL;
+	options->delay = seconds;
+	return 0;
+}
+
 static const struct option_definition {
 	const char *name;
 	const char *argument; /* how --help calls it; NULL: takes none */
@@ -149,27 +190,70 @@ static const struct option_definition {
 	{"older-than", "DUR", OPTION_OLDER_THAN, parse_older_than,
 	 "only what is older: 90s, 10m, 2h, 1d"},
 	{"limit", "N", OPTION_LIMIT, parse_limit, "at most so many, 0: all"},
+	{"batch", NULL, OPTION_TOP, parse_batch, "print frames, one below the other"},
+	{"frames", "N", OPTION_TOP, parse_frames, "with --batch: end after so many"},
+	{"delay", "SECS", OPTION_TOP, parse_delay,
+	 "seconds from one look to the next (0.1 to 86400; 2)"},
+	{"sort", "KEY", OPTION_TOP, parse_top_sort, "order: " ROWS_SORT_KEYS},
 };
 
-static const struct option_definition *take_option(int value)
+/* Short forms. */
+static const struct {
+	char letter;
+	const char *name;
+} letters[] = {{'h', "help"}, {'n', "frames"}, {'d', "delay"}};
+
+/* The short form of an option, 0: it has none. */
+static char letter_of(const struct option_definition *definition)
 {
-	return &definitions[value - FIRST_VALUE];
+	for (size_t i = 0; i < ARRAY_SIZE(letters); i++)
+		if (strcmp(letters[i].name, definition->name) == 0)
+			return letters[i].letter;
+	return 0;
 }
 
-/* getopt_long()'s table of the options that a command accepts, on top of the global ones. */
-static void fill_getopt(unsigned accepts, struct option longs[ARRAY_SIZE(definitions) + 1])
+/* The definition behind what getopt_long() returned. */
+static const struct option_definition *take_option(int value)
 {
+	size_t i = 0;
+
+	if (value >= FIRST_VALUE)
+		return &definitions[value - FIRST_VALUE];
+	while (letter_of(&definitions[i]) != value)
+		i++;
+	return &definitions[i];
+}
+
+/* What getopt_long() is to know. */
+struct getopt_tables {
+	struct option longs[ARRAY_SIZE(definitions) + 1];
+	char shorts[sizeof("+:") + 2 * ARRAY_SIZE(letters)];
+};
+
+/* The options that a command accepts, on top of the global ones; `mode` is how shorts begin. */
+static void fill_getopt(unsigned accepts, const char *mode, struct getopt_tables *tables)
+{
+	char *out = stpcpy(tables->shorts, mode);
 	size_t n = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(definitions); i++)
-		if (definitions[i].bit == 0 || (definitions[i].bit & accepts))
-			longs[n++] = (struct option){
-				.name = definitions[i].name,
-				.has_arg =
-					definitions[i].argument ? required_argument : no_argument,
-				.val = FIRST_VALUE + (int)i,
-			};
-	longs[n] = (struct option){0};
+	for (size_t i = 0; i < ARRAY_SIZE(definitions); i++) {
+		const struct option_definition *definition = &definitions[i];
+
+		if (definition->bit != 0 && !(definition->bit & accepts))
+			continue;
+		tables->longs[n++] = (struct option){
+			.name = definition->name,
+			.has_arg = definition->argument ? required_argument : no_argument,
+			.val = FIRST_VALUE + (int)i,
+		};
+		if (!letter_of(definition))
+			continue;
+		*out++ = letter_of(definition);
+		if (definition->argument)
+			*out++ = ':';
+	}
+	*out = '\0';
+	tables->longs[n] = (struct option){0};
 }
 
 static int report_unknown(const char *command, char **argv)
@@ -193,34 +277,31 @@ static int apply(const char *command, const struct option_definition *definition
 	return -EINVAL;
 }
 
-static int parse(int argc, char **argv, const char *command, const char *shorts, unsigned accepts,
+static int parse(int argc, char **argv, const char *command, const char *mode, unsigned accepts,
 		 struct options *options)
 {
-	struct option longs[ARRAY_SIZE(definitions) + 1];
+	struct getopt_tables tables;
 	int value;
 	int err = 0;
 
-	fill_getopt(accepts, longs);
+	fill_getopt(accepts, mode, &tables);
 	opterr = 0;
 	optind = 0;
-	while (!err && (value = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+	while (!err && (value = getopt_long(argc, argv, tables.shorts, tables.longs, NULL)) != -1) {
 		if (value == '?')
 			return report_unknown(command, argv);
 		if (value == ':') {
 			error_usage(command, "%s needs a value", argv[optind - 1]);
 			return -EINVAL;
 		}
-		if (value == 'h')
-			err = parse_help(options, NULL);
-		else
-			err = apply(command, take_option(value), options);
+		err = apply(command, take_option(value), options);
 	}
 	return err;
 }
 
 int options_parse_global(int argc, char **argv, struct options *options)
 {
-	int err = parse(argc, argv, NULL, "+:h", 0, options);
+	int err = parse(argc, argv, NULL, "+:", 0, options);
 
 	return err ? err : optind;
 }
@@ -240,7 +321,7 @@ static int parse_pid(const char *command, const char *value, struct options *opt
 int options_parse_command(int argc, char **argv, const struct command *command,
 			  struct options *options)
 {
-	int err = parse(argc, argv, command->name, ":h", command->accepts, options);
+	int err = parse(argc, argv, command->name, ":", command->accepts, options);
 	int operands = command->takes_pid ? 1 : 0;
 
 	if (err || options->help || options->version)
@@ -260,11 +341,13 @@ void options_print_help(unsigned accepts)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(definitions); i++) {
 		const struct option_definition *definition = &definitions[i];
-		char left[32];
+		char left[32], short_form[8] = "";
 
 		if (accepts ? !(definition->bit & accepts) : definition->bit != 0)
 			continue;
-		snprintf(left, sizeof(left), "--%s%s%s", definition->name,
+		if (letter_of(definition))
+			snprintf(short_form, sizeof(short_form), "-%c, ", letter_of(definition));
+		snprintf(left, sizeof(left), "%s--%s%s%s", short_form, definition->name,
 			 definition->argument ? " " : "",
 			 definition->argument ? definition->argument : "");
 		printf("  %-18s %s\n", left, definition->help);

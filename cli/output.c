@@ -47,6 +47,11 @@ void output_init(bool no_color)
 	colors = !no_color && !(environment && *environment) && isatty(STDOUT_FILENO);
 }
 
+bool output_colors(void)
+{
+	return colors;
+}
+
 size_t output_columns(void)
 {
 	struct winsize size;

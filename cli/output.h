@@ -24,6 +24,9 @@ enum style {
  */
 void output_init(bool no_color);
 
+/* Whether text may be coloured. */
+bool output_colors(void);
+
 /* Columns of the terminal on standard output; 0 where it is none, and lines may be of any length.
  */
 size_t output_columns(void);

@@ -42,6 +42,21 @@ static const struct {
 	 NULL},
 };
 
+const char *request_connect_words(int error)
+{
+	switch (error) {
+	case ENOENT:
+		return "not running (there is no such socket)";
+	case ECONNREFUSED:
+		return "not running (nobody listens on the socket)";
+	case EAGAIN:
+	case ETIMEDOUT:
+		return "it does not answer";
+	default:
+		return strerror(error);
+	}
+}
+
 static int report_connect(const char *path, int error)
 {
 	char what[256];
@@ -54,11 +69,7 @@ static int report_connect(const char *path, int error)
 	return error_report(CLI_UNREACHABLE,
 			    "Start the daemon (srtleakd, as root), or say where its socket "
 			    "is with --socket PATH.",
-			    what, "%s",
-			    error == ENOENT         ? "not running (there is no such socket)"
-			    : error == ECONNREFUSED ? "not running (nobody listens on the socket)"
-			    : error == ETIMEDOUT    ? "it does not answer"
-						    : strerror(error));
+			    what, "%s", request_connect_words(error));
 }
 
 static int report_remote(const struct client *client, const char *what)

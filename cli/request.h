@@ -23,6 +23,9 @@ struct request {
 	void *userdata;
 };
 
+/* Why client_open() failed, in a few words; `error` is a positive errno. */
+const char *request_connect_words(int error);
+
 /* Does a request, with `parameters` (taken over, may be NULL), from connection to the last reply.
  * With
  * --json the object goes to standard output and request->reply is not used. Returns an enum

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Fixtures (simulated CUDA, workloads), tests, linters.
 
-C_FILES := $(wildcard bpf/*.[ch] daemon/*.[ch] cli/*.[ch] include/*.h tests/*/*.[ch])
+C_FILES := $(wildcard bpf/*.[ch] daemon/*.[ch] cli/*.[ch] cli/*/*.[ch] include/*.h tests/*/*.[ch])
 
 # Simulated CUDA. Every export begins with `push`, as NVIDIA's do: the first instruction decides what
 # a probe costs.
@@ -68,7 +68,7 @@ lint-format:
 	$(call say,FORMAT,check)clang-format --dry-run -Werror $(C_FILES)
 
 lint-tidy: $(TOP)/gen/srtleak.skel.h
-	$(call say,TIDY,sources)printf '%s\n' $(wildcard daemon/*.c cli/*.c) | \
+	$(call say,TIDY,sources)printf '%s\n' $(wildcard daemon/*.c cli/*.c cli/*/*.c) | \
 		xargs -P $(shell nproc) -n 8 sh -c \
 		'clang-tidy --quiet "$$@" -- -std=gnu11 $(CPPFLAGS) 2>&1' sh
 

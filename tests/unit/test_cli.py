@@ -11,64 +11,14 @@ import socket
 import struct
 import subprocess
 import termios
-import threading
 import time
 
 import pytest
+from fake_daemon import HANG, Server, reply
 
 CTL = os.environ.get("SRTLEAKCTL", "build/srtleakctl")
 REPLY_MAX = 1 << 22
-HANG = "hang"  # stay connected and say nothing
 ENV = {k: v for k, v in os.environ.items() if k not in ("SRTLEAK_SOCKET", "NO_COLOR")}
-
-
-class Server:
-    """Accepts connections one after the other; `script` is what each of them is told."""
-
-    def __init__(self, path):
-        self.path = str(path)
-        self.script = []
-        self.requests = []
-        self.closing = threading.Event()
-        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.listener.bind(self.path)
-        self.listener.listen()
-        self.thread = threading.Thread(target=self.serve, daemon=True)
-        self.thread.start()
-
-    def serve(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            with connection:
-                try:
-                    self.talk(connection)
-                except OSError:
-                    pass
-
-    def talk(self, connection):
-        request = b""
-        while not request.endswith(b"\0"):
-            data = connection.recv(65536)
-            if not data:
-                return
-            request += data
-        self.requests.append(json.loads(request[:-1]))
-        for step in self.script:
-            if step == HANG:
-                self.closing.wait(30)
-            elif isinstance(step, bytes):
-                connection.sendall(step)
-            else:
-                connection.sendall(json.dumps(step).encode() + b"\0")
-
-    def close(self):
-        self.closing.set()
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        self.thread.join(5)
 
 
 @pytest.fixture
@@ -86,10 +36,6 @@ def ctl(*args, env=None, timeout=30, **kwargs):
 def ask(server, script, *args, **kwargs):
     server.script = script
     return ctl("--socket", server.path, *args, **kwargs)
-
-
-def reply(parameters, continues=False):
-    return {"parameters": parameters, **({"continues": True} if continues else {})}
 
 
 def process(pid, **fields):
@@ -178,7 +124,7 @@ def test_help_lists_what_exists():
     text = result.stdout.decode()
     assert result.returncode == 0
     commands = re.findall(r"^  ([a-z]+) ", text, re.M)
-    assert commands == ["ps", "sites", "allocs", "status", "doctor"]
+    assert commands == ["top", "ps", "sites", "allocs", "status", "doctor"]
     for command in commands:
         one = ctl(command, "--help")
         assert one.returncode == 0 and f"srtleakctl {command}" in one.stdout.decode()
