@@ -2,6 +2,7 @@
 """The live view on a real terminal: golden screens of a fake daemon, and one real leak."""
 import json
 import os
+import pathlib
 import re
 import shlex
 import signal
@@ -436,11 +437,17 @@ def test_stop_and_go_on(terminal, host, tmp_path):
     screen.see("Any key goes back.")
 
 
+def status_of(pid):
+    return pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+
+
 def test_continued_after_sigstop(terminal, host, tmp_path):
     screen, pid = shell(terminal, host, tmp_path)
     os.kill(pid, signal.SIGSTOP)
     screen.see("Stopped")
     screen.type("fg\n")
+    # Until then what is typed is the shell's.
+    wait_until(lambda: "T (stopped)" not in status_of(pid), "it goes on")
     screen.keys("?")
     screen.see("Any key goes back.")
 
