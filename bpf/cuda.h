@@ -87,17 +87,26 @@ static __always_inline void report_freed(struct process_image *p, __u64 addr,
 	report(p, EVENT_FREE, addr, value, 0);
 }
 
+/* The process ceased to be tracked in the middle of a free: nobody is to be told, but it counts. */
+static __always_inline void forsake(struct thread *th)
+{
+	if (th->taken.id)
+		count(COUNTER_FREES_MATCHED);
+	th->taken.id = 0;
+}
+
 /* The outer frame is gone and its return was not seen (longjmp, exception). Had it begun to free,
  * the address may be in use again by now, so the entry stays out.
  */
 static __always_inline void abandon(struct process_image *p, struct thread *th)
 {
 	count(COUNTER_LOST_RETURN);
-	if (p) {
+	if (p)
 		__sync_fetch_and_add(&p->lost_returns, 1);
-		if (th->taken.id && p->image == th->image)
-			report_freed(p, th->pointer, &th->taken);
-	}
+	if (p && th->taken.id && p->image == th->image)
+		report_freed(p, th->pointer, &th->taken);
+	else
+		forsake(th);
 	th->outer_sp = 0;
 	th->taken.id = 0;
 }
@@ -308,7 +317,8 @@ int api_return(struct pt_regs *ctx)
 		return 0;
 	th = bpf_task_storage_get(&threads, task, NULL, 0);
 	if (!th || (!th->outer_sp && entry_sp != th->done_sp)) {
-		count(COUNTER_RETURN_ALONE); /* attached while the call was under way */
+		if (!is_ignored(task))
+			count(COUNTER_RETURN_ALONE); /* attached while the call was under way */
 		return 0;
 	}
 	if (entry_sp != th->outer_sp || th->cookie != cookie)
@@ -316,8 +326,10 @@ int api_return(struct pt_regs *ctx)
 	th->outer_sp = 0;
 	th->done_sp = entry_sp;
 	p = process_find(task);
-	if (!p || p->image != th->image)
+	if (!p || p->image != th->image) {
+		forsake(th);
 		return 0;
+	}
 	if (row->action == ACTION_ALLOC)
 		end_alloc(ctx, task, p, th, row);
 	else

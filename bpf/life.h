@@ -9,6 +9,7 @@ static __always_inline void image_end(struct task_struct *task, __u32 type)
 {
 	struct process_image *p = process_find(task);
 	__u32 tgid = task->tgid;
+	struct policy *policy;
 
 	if (p) {
 		emit_life(type, p->image);
@@ -18,6 +19,9 @@ static __always_inline void image_end(struct task_struct *task, __u32 type)
 		bpf_map_delete_elem(&python, &tgid);
 	if (bpf_map_lookup_elem(&tracked, &tgid))
 		bpf_map_delete_elem(&tracked, &tgid);
+	policy = bpf_map_lookup_elem(&policies, &tgid);
+	if (policy && (type == EVENT_EXIT || !policy->fixed))
+		bpf_map_delete_elem(&policies, &tgid);
 }
 
 /* A thread that ends inside a call never returns from it. */

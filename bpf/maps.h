@@ -6,9 +6,6 @@
 /* Off, an allocation is recorded without its stack. */
 const volatile bool take_stacks = true;
 
-/* With --pid: only processes in `listed` are recorded. */
-const volatile bool only_listed = false;
-
 /* From 6.13 on the kernel gives programs of this type a stack of its CPU, not of the task, trusting
  * that they are not preempted; a uprobe is, and then another thread's run would overwrite ours. A
  * program with a tail call is exempt, even where the verifier removes the call as dead code.
@@ -88,10 +85,10 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, PROCESSES_MAX);
+	__uint(max_entries, POLICIES_MAX);
 	__type(key, __u32);
-	__type(value, __u32);
-} listed SEC(".maps");
+	__type(value, struct policy);
+} policies SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

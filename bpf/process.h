@@ -14,7 +14,20 @@ static __always_inline struct process_image *process_find(struct task_struct *ta
 	return NULL;
 }
 
-/* Finds or makes the image of the current task's process; NULL where there is no room. */
+static __always_inline bool is_ignored(struct task_struct *task)
+{
+	__u32 tgid = task->tgid, others = POLICY_OTHERS;
+	__u64 start_ticks = task->group_leader->start_boottime / NS_PER_TICK;
+	struct policy *policy = bpf_map_lookup_elem(&policies, &tgid);
+
+	if (!policy || policy->start_ticks != start_ticks)
+		policy = bpf_map_lookup_elem(&policies, &others);
+	return policy && policy->verdict == VERDICT_IGNORE;
+}
+
+/* Finds or makes the image of the current task's process; NULL where it is not to be
+ * recorded or there is no room.
+ */
 static __always_inline struct process_image *process_get(struct task_struct *task)
 {
 	struct process_image *p = process_find(task), *old;
@@ -23,7 +36,7 @@ static __always_inline struct process_image *process_get(struct task_struct *tas
 
 	if (p)
 		return p;
-	if (only_listed && !bpf_map_lookup_elem(&listed, &tgid))
+	if (is_ignored(task))
 		return NULL;
 	fresh.start_ns = task->group_leader->start_boottime;
 	fresh.image = __sync_fetch_and_add(&last_image, 1) + 1;

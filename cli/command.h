@@ -49,6 +49,8 @@ struct command {
 int cmd_ps(const struct options *options);
 int cmd_sites(const struct options *options);
 int cmd_allocs(const struct options *options);
+int cmd_track(const struct options *options);
+int cmd_untrack(const struct options *options);
 int cmd_status(const struct options *options);
 int cmd_top(const struct options *options);
 int cmd_doctor(const struct options *options);

@@ -72,11 +72,11 @@ static int report_connect(const char *path, int error)
 			    what, "%s", request_connect_words(error));
 }
 
-static int report_remote(const struct client *client, const char *what)
+static int report_remote(const struct client *client, const struct request *request)
 {
 	const json_t *parameters;
 	const char *name = client_error(client, &parameters);
-	const char *detail;
+	const char *detail, *hint;
 
 	for (size_t i = 0; i < ARRAY_SIZE(remote_errors); i++) {
 		if (strcmp(name, remote_errors[i].name) != 0)
@@ -84,19 +84,24 @@ static int report_remote(const struct client *client, const char *what)
 		detail = remote_errors[i].detail ? json_string_value(json_object_get(
 							   parameters, remote_errors[i].detail))
 						 : NULL;
-		return error_report(remote_errors[i].status, remote_errors[i].hint, what, "%s%s%s",
+		hint = remote_errors[i].status == CLI_PERMISSION && request->if_denied
+			       ? request->if_denied
+			       : remote_errors[i].hint;
+		return error_report(remote_errors[i].status, hint, request->what, "%s%s%s",
 				    remote_errors[i].why, detail ? ": " : "", detail ? detail : "");
 	}
-	return error_report(CLI_FAILURE, NULL, what, "the daemon reports the error %s", name);
+	return error_report(CLI_FAILURE, NULL, request->what, "the daemon reports the error %s",
+			    name);
 }
 
-static int report_failure(const struct client *client, const char *what, int error)
+static int report_failure(const struct client *client, const struct request *request, int error)
 {
+	const char *what = request->what;
 	static const char look[] = "What happened to it: systemctl status srtleakd";
 
 	switch (error) {
 	case EREMOTEIO:
-		return report_remote(client, what);
+		return report_remote(client, request);
 	case ECONNRESET:
 		return error_report(CLI_UNREACHABLE, look, what,
 				    "the daemon closed the connection before it had answered");
@@ -233,7 +238,7 @@ int request_run(const struct options *options, const struct request *request, js
 	}
 	r = exchange(client, &asked, owned);
 	if (r < 0)
-		return report_failure(client, request->what, -r);
+		return report_failure(client, request, -r);
 	if (options->json)
 		puts(request->items ? "]}" : "}");
 	return CLI_OK;

@@ -14,6 +14,7 @@
 struct request {
 	const char *what; /* "sites of 4242": how a failure is called */
 	const char *method;
+	const char *if_denied; /* what to do where permission is denied; NULL: as usual */
 	const char
 		*items; /* the array that is spread over the replies; NULL: one reply, no array */
 	/* Gets the parameters of a reply and the items in it (NULL without an array). Returns 0, or

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
-#include <ini.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,11 +11,10 @@
 #include "macro.h"
 #include "pins.h"
 #include "protocol.h"
+#include "size.h"
 
 #define LIBRARIES_MAX 64
 #define PIDS_MAX 1024
-#define LINES_MAX 100000U
-#define BYTE_ORDER_MARK "\xef\xbb\xbf" /* the library skips it */
 
 static int refuse(const char **ret_why, const char *why)
 {
@@ -171,29 +168,69 @@ static int parse_max_series(struct config *config, const char *value, const char
 	return 0;
 }
 
+static int parse_log_above(struct config *config, const char *value, const char **ret_why)
+{
+	uint64_t bytes = 0;
+
+	if (strcmp(value, "none") != 0 && !size_parse(value, &bytes))
+		return refuse(ret_why, "neither none nor a size such as 40 GiB, 512M, 1000000");
+	config->log_above = bytes;
+	return 0;
+}
+
+/* X(key, enum scope_sort, whether it excludes) */
+#define SCOPE_KEYS(X)                          \
+	X(include_exe, SCOPE_EXE, false)       \
+	X(exclude_exe, SCOPE_EXE, true)        \
+	X(include_user, SCOPE_USER, false)     \
+	X(exclude_user, SCOPE_USER, true)      \
+	X(include_cgroup, SCOPE_CGROUP, false) \
+	X(exclude_cgroup, SCOPE_CGROUP, true)
+
+#define X(key, sort, excludes)                                                                 \
+	static int parse_##key(struct config *config, const char *value, const char **ret_why) \
+	{                                                                                      \
+		return scope_add(&config->scope, sort, excludes, value, ret_why);              \
+	}
+SCOPE_KEYS(X)
+#undef X
+
 const struct config_key config_keys[] = {
-	{"socket", "PATH", "where clients connect (default " PROTOCOL_SOCKET ")", true,
-	 parse_socket},
-	{"listen", "ADDR:PORT",
-	 "where HTTP is served; none turns it off (default " CONFIG_LISTEN ")", true, parse_listen},
-	{"attach", "auto|multi|perf", "kind of uprobe link (default auto)", true, parse_attach},
+	{"socket", "PATH", "where clients connect", true, parse_socket,
+	 .standard = PROTOCOL_SOCKET},
+	{"listen", "ADDR:PORT", "where HTTP is served; none turns it off", true, parse_listen,
+	 .standard = CONFIG_LISTEN},
+	{"attach", "auto|multi|perf", "kind of uprobe link", true, parse_attach,
+	 .standard = "auto"},
 	{"libraries", "GLOB", "CUDA libraries to probe before anyone maps them; may be repeated",
-	 true, parse_libraries},
-	{"max_series", "N", "series of /metrics at most, the rest is summed (default 10000)", true,
-	 parse_max_series},
+	 true, parse_libraries, .effect = CONFIG_LIBRARIES, .is_list = true},
 	{"pin_dir", "DIR",
-	 "on bpffs, where tracking lives on while no daemon runs; none turns it off "
-	 "(default " PINS_DIRECTORY ")",
-	 true, parse_pin_dir},
-	{"keep_on_exit", "yes|no",
-	 "tracking goes on after SIGTERM, as it does after SIGUSR1 "
-	 "(default no)",
-	 true, parse_keep_on_exit},
-	{"pid", "PID", "track this process only; may be repeated", false, parse_pid},
+	 "on bpffs, where tracking lives on while no daemon runs; none turns it off", true,
+	 parse_pin_dir, .standard = PINS_DIRECTORY},
+	{"keep_on_exit", "yes|no", "tracking goes on after SIGTERM, as it does after SIGUSR1", true,
+	 parse_keep_on_exit, .standard = "no", .effect = CONFIG_AT_ONCE},
+	{"max_series", "N", "series of /metrics at most, the rest is summed", true,
+	 parse_max_series, .standard = "10000", .effect = CONFIG_AT_ONCE},
+	{"log_above", "SIZE", "log a process once that holds more, as in 40 GiB", true,
+	 parse_log_above, .standard = "none", .effect = CONFIG_AT_ONCE},
+	{"include_exe", "GLOB", "track only programs at such paths; may be repeated", true,
+	 parse_include_exe, .effect = CONFIG_SCOPE, .is_list = true},
+	{"exclude_exe", "GLOB", "leave programs at such paths alone; may be repeated", true,
+	 parse_exclude_exe, .effect = CONFIG_SCOPE, .is_list = true},
+	{"include_user", "USER", "track only this user's processes; may be repeated", true,
+	 parse_include_user, .effect = CONFIG_SCOPE, .is_list = true},
+	{"exclude_user", "USER", "leave this user's processes alone; may be repeated", true,
+	 parse_exclude_user, .effect = CONFIG_SCOPE, .is_list = true},
+	{"include_cgroup", "GLOB", "track only processes in such cgroups; may be repeated", true,
+	 parse_include_cgroup, .effect = CONFIG_SCOPE, .is_list = true},
+	{"exclude_cgroup", "GLOB", "leave processes in such cgroups alone; may be repeated", true,
+	 parse_exclude_cgroup, .effect = CONFIG_SCOPE, .is_list = true},
+	{"pid", "PID", "track this process only, whatever the rules say; may be repeated", false,
+	 parse_pid, .effect = CONFIG_SCOPE, .is_list = true},
 };
 const size_t config_keys_count = ARRAY_SIZE(config_keys);
 
-static const struct config_key *find_key(const char *name)
+const struct config_key *config_find_key(const char *name)
 {
 	for (size_t i = 0; i < config_keys_count; i++)
 		if (strcmp(config_keys[i].name, name) == 0)
@@ -201,19 +238,65 @@ static const struct config_key *find_key(const char *name)
 	return NULL;
 }
 
-static int set_key(struct config *config, const struct config_key *key, const char *value,
-		   const char **ret_why)
+static char **text_of(const struct config *config, const struct config_key *key)
 {
+	return &config->texts[key - config_keys];
+}
+
+/* Room for the text of a key with another value, before that is taken. */
+static int make_text(struct config *config, const struct config_key *key, const char *value,
+		     char **ret)
+{
+	const char *before;
+	char *text;
+
+	if (!config->texts)
+		config->texts = calloc(config_keys_count, sizeof(*config->texts));
+	if (!config->texts)
+		return -ENOMEM;
+	before = key->is_list ? *text_of(config, key) : NULL;
+	if (asprintf(&text, "%s%s%s", before ? before : "", before ? "\n" : "", value) < 0)
+		return -ENOMEM;
+	*ret = text;
+	return 0;
+}
+
+int config_set(struct config *config, const char *name, const char *value, const char **ret_why)
+{
+	const struct config_key *key = config_find_key(name);
+	_cleanup_free_ char *text = NULL;
+	int r;
+
 	if (!key)
 		return refuse(ret_why, "no such key");
 	if (*value == '\0')
 		return refuse(ret_why, "has no value");
-	return key->parse(config, value, ret_why);
+	r = make_text(config, key, value, &text);
+	if (r == 0)
+		r = key->parse(config, value, ret_why);
+	if (r < 0)
+		return r;
+	free(*text_of(config, key));
+	*text_of(config, key) = TAKE_PTR(text);
+	return 0;
 }
 
-int config_set(struct config *config, const char *key, const char *value, const char **ret_why)
+int config_set_defaults(struct config *config)
 {
-	return set_key(config, find_key(key), value, ret_why);
+	const char *why;
+	int r = 0;
+
+	for (size_t i = 0; i < config_keys_count && r == 0; i++)
+		if (config_keys[i].standard)
+			r = config_set(config, config_keys[i].name, config_keys[i].standard, &why);
+	return r;
+}
+
+const char *config_text(const struct config *config, const struct config_key *key)
+{
+	const char *text = config->texts ? *text_of(config, key) : NULL;
+
+	return text ? text : "";
 }
 
 void config_free(struct config *config)
@@ -224,226 +307,10 @@ void config_free(struct config *config)
 	for (size_t i = 0; i < config->n_libraries; i++)
 		free(config->libraries[i]);
 	free(config->libraries);
+	scope_free(&config->scope);
 	free(config->pids);
+	for (size_t i = 0; config->texts && i < config_keys_count; i++)
+		free(config->texts[i]);
+	free(config->texts);
 	*config = (struct config){0};
-}
-
-/* The variable that the client reads too stands between the files and the command line. */
-static int set_environment(struct config *config, char *ret_error, size_t n)
-{
-	const char *value = getenv(PROTOCOL_SOCKET_ENV), *why = "no memory";
-	int r = value && *value ? parse_socket(config, value, &why) : 0;
-
-	if (r < 0)
-		snprintf(ret_error, n, "$" PROTOCOL_SOCKET_ENV ": %s", why);
-	return r;
-}
-
-static int set_defaults(struct config *config)
-{
-	int r = set_string(&config->socket, PROTOCOL_SOCKET);
-
-	if (r == 0)
-		r = set_string(&config->pin_dir, PINS_DIRECTORY);
-	config->max_series = CONFIG_MAX_SERIES;
-	return r < 0 ? r : set_string(&config->listen, CONFIG_LISTEN);
-}
-
-/* A file being read. The first error ends the reading and is the one that is told. */
-struct reading {
-	struct config *config;
-	const char *path;
-	FILE *file;
-	char *line;
-	size_t capacity;
-	unsigned int line_number;
-	int result;
-	char *error;
-	size_t error_size;
-};
-
-static int fail(struct reading *reading, int r, const char *key, const char *why)
-{
-	if (reading->result < 0)
-		return reading->result;
-	reading->result = r;
-	snprintf(reading->error, reading->error_size, "%s:%u: %s%s%s", reading->path,
-		 reading->line_number, key, *key ? ": " : "", why);
-	return r;
-}
-
-/* What is wrong with a line as such, or NULL. */
-static const char *check_line(const char *line, size_t size, size_t room)
-{
-	if (strlen(line) < size)
-		return "holds a NUL byte";
-	if (size >= room)
-		return "line is too long";
-	if (line[strspn(line, BYTE_ORDER_MARK)] == '[')
-		return "there are no sections";
-	return NULL;
-}
-
-/* The library's reader of lines. Lines are read here, so that one that does not fit its buffer is
- * an error instead of two lines, and their number is known.
- */
-static char *read_line(char *line, int room, void *userdata)
-{
-	struct reading *reading = userdata;
-	const char *why;
-	char *start;
-	ssize_t n;
-
-	if (reading->result < 0)
-		return NULL;
-	errno = 0;
-	n = getline(&reading->line, &reading->capacity, reading->file);
-	if (n < 0) {
-		if (!feof(reading->file))
-			fail(reading, errno ? -errno : -EIO, "", strerror(errno));
-		return NULL;
-	}
-	if (++reading->line_number > LINES_MAX) {
-		fail(reading, -EINVAL, "", "too many lines");
-		return NULL;
-	}
-	/* indented lines would be taken for more values of the key above */
-	start = reading->line;
-	while (*start == ' ' || *start == '\t')
-		start++;
-	n -= start - reading->line;
-	why = check_line(start, (size_t)n, (size_t)room);
-	if (why) {
-		fail(reading, -EINVAL, "", why);
-		return NULL;
-	}
-	memcpy(line, start, (size_t)n + 1);
-	return line;
-}
-
-static int read_pair(void *userdata, const char *section, const char *name, const char *value)
-{
-	struct reading *reading = userdata;
-	const struct config_key *key = find_key(name);
-	const char *why = NULL;
-	int r;
-
-	(void)section;
-	r = set_key(reading->config, key && key->in_file ? key : NULL, value, &why);
-	if (r < 0)
-		fail(reading, r, name, why ? why : strerror(-r));
-	return r >= 0;
-}
-
-static void parse_lines(struct reading *reading)
-{
-	int bad_line = ini_parse_stream(read_line, reading, read_pair, reading);
-
-	if (bad_line < 0) {
-		fail(reading, -ENOMEM, "", strerror(ENOMEM));
-		return;
-	}
-	if (bad_line == 0 ||
-	    (reading->result < 0 && (unsigned int)bad_line >= reading->line_number))
-		return;
-	/* the library stumbled over a line itself, before anything else went wrong, and read on */
-	reading->result = 0;
-	reading->line_number = (unsigned int)bad_line;
-	fail(reading, -EINVAL, "", "not KEY = VALUE");
-}
-
-static int read_file(struct config *config, const char *path, bool must_exist, char *ret_error,
-		     size_t n)
-{
-	_cleanup_fclose_ FILE *f = fopen(path, "re");
-	struct reading reading = {
-		.config = config,
-		.path = path,
-		.file = f,
-		.error = ret_error,
-		.error_size = n,
-	};
-	int r = f ? 0 : -errno;
-
-	if (r == -ENOENT && !must_exist)
-		return 0;
-	if (r < 0) {
-		snprintf(ret_error, n, "%s: %s", path, strerror(-r));
-		return r;
-	}
-	parse_lines(&reading);
-	free(reading.line);
-	return reading.result;
-}
-
-static int is_drop_in(const struct dirent *entry)
-{
-	size_t n = strlen(entry->d_name);
-
-	return entry->d_name[0] != '.' && n > 5 && strcmp(entry->d_name + n - 5, ".conf") == 0;
-}
-
-/* Not alphasort, whose order depends on the locale. */
-static int by_name(const struct dirent **a, const struct dirent **b)
-{
-	return strcmp((*a)->d_name, (*b)->d_name);
-}
-
-static int read_drop_in(struct config *config, const char *folder, const char *name,
-			char *ret_error, size_t n)
-{
-	_cleanup_free_ char *path = NULL;
-
-	if (asprintf(&path, "%s/%s", folder, name) < 0) {
-		path = NULL;
-		return -ENOMEM;
-	}
-	return read_file(config, path, true, ret_error, n);
-}
-
-static int read_drop_ins(struct config *config, const char *main_path, char *ret_error, size_t n)
-{
-	_cleanup_free_ char *folder = NULL;
-	struct dirent **entries = NULL;
-	int count, r = 0;
-
-	if (asprintf(&folder, "%s.d", main_path) < 0) {
-		folder = NULL;
-		return -ENOMEM;
-	}
-	count = scandir(folder, &entries, is_drop_in, by_name);
-	if (count < 0) {
-		r = errno == ENOENT ? 0 : -errno;
-		if (r < 0)
-			snprintf(ret_error, n, "%s: %s", folder, strerror(-r));
-		return r;
-	}
-	for (int i = 0; i < count; i++) {
-		if (r == 0)
-			r = read_drop_in(config, folder, entries[i]->d_name, ret_error, n);
-		free(entries[i]);
-	}
-	free(entries);
-	return r;
-}
-
-int config_load(struct config *ret, const char *path, bool must_exist, char *ret_error, size_t n)
-{
-	_cleanup_(config_free) struct config config = {0};
-	int r;
-
-	snprintf(ret_error, n, "%s: %s", path, strerror(ENOMEM));
-	r = set_defaults(&config);
-	if (r == 0)
-		r = read_file(&config, path, must_exist, ret_error, n);
-	if (r == 0)
-		r = read_drop_ins(&config, path, ret_error, n);
-	if (r == 0)
-		r = set_environment(&config, ret_error, n);
-	if (r < 0)
-		return r;
-	*ret = config;
-	config = (struct config){0};
-	*ret_error = '\0';
-	return 0;
 }

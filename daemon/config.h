@@ -7,11 +7,13 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
+
+#include "scope.h"
 
 #define CONFIG_PATH "/etc/srtleak/srtleak.conf"
 #define CONFIG_LISTEN "127.0.0.1:9748"
-#define CONFIG_MAX_SERIES 10000
 
 enum attach_mode { ATTACH_AUTO, ATTACH_MULTI, ATTACH_PERF };
 
@@ -23,9 +25,21 @@ struct config {
 	char **libraries;
 	size_t n_libraries;
 	enum attach_mode attach;
-	size_t max_series; /* of /metrics */
+	size_t max_series;  /* of /metrics */
+	uint64_t log_above; /* bytes of a process's CUDA memory; 0: never */
+	struct scope scope;
 	pid_t *pids;
 	size_t n_pids;
+	char **texts; /* for config_text() */
+};
+
+/* When a change of a key takes effect. */
+enum config_effect {
+	CONFIG_AT_RESTART,
+	CONFIG_AT_ONCE,   /* it is read when it is needed */
+	CONFIG_LIBRARIES, /* after another search */
+	CONFIG_SCOPE,     /* after another look at who is tracked */
+	CONFIG_EFFECTS
 };
 
 struct config_key {
@@ -34,6 +48,9 @@ struct config_key {
 	const char *help;
 	bool in_file;
 	int (*parse)(struct config *config, const char *value, const char **ret_why);
+	const char *standard; /* the default; lists have none and begin empty */
+	enum config_effect effect;
+	bool is_list; /* may be repeated; takes effect without a restart */
 };
 
 extern const struct config_key config_keys[];
@@ -47,6 +64,17 @@ extern const size_t config_keys_count;
  * them.
  */
 int config_load(struct config *ret, const char *path, bool must_exist, char *ret_error, size_t n);
+
+/* What was said of a key, the last value or of a list all of them, one a line; "" for nothing. The
+ * configuration's.
+ */
+const char *config_text(const struct config *config, const struct config_key *key);
+
+/* Fills an empty one with the defaults; -ENOMEM. */
+int config_set_defaults(struct config *config);
+
+/* The key of that name; NULL. */
+const struct config_key *config_find_key(const char *name);
 
 /* Sets one key. -EINVAL where there is no such key or the value is not good, *ret_why then says
  * why; -ENOMEM.

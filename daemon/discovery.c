@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "clock.h"
 #include "discovery.h"
 #include "libsearch.h"
 #include "log.h"
@@ -216,19 +217,21 @@ static const struct library *library_of(struct discovery *d, pid_t pid,
 	return library;
 }
 
-/* A process maps something called like a CUDA library, since mapped_ns (CLOCK_BOOTTIME). */
-static void mapped(struct discovery *d, pid_t pid, const struct procfs_mapping *mapping,
-		   uint64_t mapped_ns)
+/* A process maps something called like a CUDA library, since mapped_ns (CLOCK_BOOTTIME). Of a
+ * library that was armed before since_ns all that is known already. Returns whether it is probed.
+ */
+static bool mapped(struct discovery *d, pid_t pid, const struct procfs_mapping *mapping,
+		   uint64_t mapped_ns, uint64_t since_ns)
 {
 	const struct library *library;
 	int family = libsearch_family(mapping->path);
 	bool late;
 
 	if (family < 0)
-		return;
+		return false;
 	library = library_of(d, pid, mapping, (enum api_family)family);
-	if (!library)
-		return;
+	if (!library || library->armed_ns < since_ns)
+		return library;
 	late = library->armed_ns > mapped_ns;
 	if (late && mapped_ns > 0)
 		d->latencies[d->late++ % LATENCIES] = (double)(library->armed_ns - mapped_ns) / 1e9;
@@ -236,6 +239,7 @@ static void mapped(struct discovery *d, pid_t pid, const struct procfs_mapping *
 	if (late && library->family == FAMILY_CUDART && driver_probed(d))
 		late = false;
 	tracker_discover(d->tracker, pid, late);
+	return true;
 }
 
 static void on_perf_mapping(const struct perf_mapping *record, void *userdata)
@@ -253,7 +257,7 @@ static void on_perf_mapping(const struct perf_mapping *record, void *userdata)
 	};
 
 	tracker_mapped(d->tracker, record->pid);
-	mapped(d, record->pid, &mapping, record->time_ns);
+	(void)mapped(d, record->pid, &mapping, record->time_ns, 0);
 }
 
 static void on_perf_executed(pid_t pid, void *userdata)
@@ -273,24 +277,36 @@ static void on_perf_lost(uint64_t records, void *userdata)
 struct scan {
 	struct discovery *d;
 	pid_t pid;
+	uint64_t mapped_ns; /* what was found, and not reported, is taken to be mapped since then */
+	uint64_t since_ns;  /* libraries armed earlier are passed over */
+	bool found;
 };
 
 static int scan_mapping(const struct procfs_mapping *mapping, void *userdata)
 {
 	struct scan *scan = userdata;
 
-	/* Found and not reported: mapped before there was anything to arm. */
-	if (mapping->executable)
-		mapped(scan->d, scan->pid, mapping, 0);
+	if (mapping->executable &&
+	    mapped(scan->d, scan->pid, mapping, scan->mapped_ns, scan->since_ns))
+		scan->found = true;
 	return 0;
 }
 
 static int scan_process(pid_t pid, void *userdata)
 {
-	struct scan scan = {.d = userdata, .pid = pid};
+	struct scan *scan = userdata;
 
-	procfs_mappings(pid, scan_mapping, &scan);
+	scan->pid = pid;
+	procfs_mappings(pid, scan_mapping, scan);
 	return 0;
+}
+
+bool discovery_look(struct discovery *d, pid_t pid, bool late)
+{
+	struct scan scan = {.d = d, .mapped_ns = late ? 0 : UINT64_MAX};
+
+	(void)scan_process(pid, &scan);
+	return scan.found;
 }
 
 static int on_disk(const char *path, enum api_family family, void *userdata)
@@ -303,6 +319,22 @@ static int on_disk(const char *path, enum api_family family, void *userdata)
 	if (fd >= 0)
 		(void)arm(userdata, fd, path, family, &library);
 	return 0;
+}
+
+static int search(struct discovery *d, const char *const *globs, size_t n_globs, uint64_t since_ns)
+{
+	/* Mapped before there was anything to arm. */
+	struct scan scan = {.d = d, .mapped_ns = 0, .since_ns = since_ns};
+	int r = libsearch_host(globs, n_globs, on_disk, d);
+
+	if (r < 0)
+		log_warning("looking for libraries on disk: %s", strerror(-r));
+	return procfs_each_pid(scan_process, &scan);
+}
+
+int discovery_search(struct discovery *d, const char *const *globs, size_t n_globs)
+{
+	return search(d, globs, n_globs, clock_boottime_ns());
 }
 
 int discovery_start(struct discovery *d, struct tracker *tracker, bool multi,
@@ -333,10 +365,7 @@ int discovery_start(struct discovery *d, struct tracker *tracker, bool multi,
 		log_error("watching mappings: perf_event_open: %s", strerror(-r));
 		return r;
 	}
-	r = libsearch_host(globs, n_globs, on_disk, d);
-	if (r < 0)
-		log_warning("looking for libraries on disk: %s", strerror(-r));
-	r = procfs_each_pid(scan_process, d);
+	r = search(d, globs, n_globs, 0);
 	drop_legacy(d);
 	return r;
 }

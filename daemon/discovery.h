@@ -41,6 +41,16 @@ int discovery_start(struct discovery *d, struct tracker *tracker, bool multi,
 /* keep: pinned probes stay in place for the next daemon. */
 void discovery_stop(struct discovery *d, bool keep);
 
+/* Looks on disk again, at the usual places and at the globs, and for processes that map what was
+ * found now.
+ */
+int discovery_search(struct discovery *d, const char *const *globs, size_t n_globs);
+
+/* Whether the process maps a probed library. If it does, and is to be tracked, it is from now on;
+ * late: what it called before is missing.
+ */
+bool discovery_look(struct discovery *d, pid_t pid, bool late);
+
 /* Milliseconds from mapping to armed, over the last late files; false where there was none. */
 bool discovery_latency(const struct discovery *d, double *ret_median, double *ret_max);
 

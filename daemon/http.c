@@ -277,6 +277,11 @@ int http_start(sd_event *loop, const char *listen_on, size_t max_series,
 	return 0;
 }
 
+void http_set_max_series(struct http *h, size_t max_series)
+{
+	h->max_series = max_series;
+}
+
 struct http *http_free(struct http *h)
 {
 	if (!h)

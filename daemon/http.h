@@ -16,6 +16,9 @@ int http_start(sd_event *loop, const char *listen, size_t max_series, const stru
 	       struct http **ret);
 struct http *http_free(struct http *http);
 
+/* From the next scrape on. */
+void http_set_max_series(struct http *http, size_t max_series);
+
 static inline void http_freep(struct http **http)
 {
 	http_free(*http);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* srtleakd: options, start-up in an order in which nothing is missed, the loop, the end. */
+/* srtleakd: start-up in an order in which nothing is missed, the loop, the end. */
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <malloc.h>
 #include <signal.h>
@@ -19,15 +18,17 @@
 #include "http.h"
 #include "log.h"
 #include "macro.h"
+#include "options.h"
 #include "pins.h"
 #include "protocol.h"
+#include "reload.h"
 #include "server.h"
-#include "version.h"
 
 #define CHARS_ERROR 512
 #define MAPPED_FROM (256 << 10) /* bytes */
 
 struct daemon {
+	struct options options;
 	struct config config;
 	sd_event *loop;
 	struct server *server;
@@ -39,113 +40,8 @@ struct daemon {
 	struct subject subject;
 	struct utsname kernel;
 	bool multi;
-	bool reset; /* --reset: nothing but that */
-	bool keep;  /* what is pinned stays, for the next daemon */
+	bool keep; /* what is pinned stays, for the next daemon */
 };
-
-/* Of a key whose words are joined by underscores the option has dashes. */
-static void name_option(const char *key, char ret[32])
-{
-	snprintf(ret, 32, "%s", key);
-	for (char *c = ret; *c; c++)
-		if (*c == '_')
-			*c = '-';
-}
-
-static void usage(FILE *to)
-{
-	fprintf(to, "Usage: srtleakd [OPTION]...\n"
-		    "Finds memory leaks of live GPU inference servers, from outside.\n\n");
-	char name[32];
-
-	for (size_t i = 0; i < config_keys_count; i++) {
-		name_option(config_keys[i].name, name);
-		fprintf(to, "  --%s %-*s %s\n", name, (int)(24 - strlen(name)),
-			config_keys[i].argument, config_keys[i].help);
-	}
-	fprintf(to,
-		"  --config FILE               read this instead of " CONFIG_PATH "\n"
-		"  --no-pin                    the same as --pin-dir none\n"
-		"  --reset                     remove all that an earlier daemon pinned, and exit\n"
-		"  --help, --version\n");
-}
-
-/* The options that are configuration keys too share their parser; what the command line says must
- * come after the files, so it is collected first. Returns a status to exit with, or -1 to go on.
- */
-/* One round over the command line; keys are set only in the second, after the files. */
-static int parse_round(struct daemon *d, int argc, char **argv, bool set, const char **ret_path)
-{
-	static char names[32][32];
-	struct option options[37] = {
-		{"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'v'},      {"no-pin", no_argument, NULL, 'n'},
-		{"reset", no_argument, NULL, 'r'},
-	};
-	const size_t fixed = 5;
-	const char *why = NULL;
-	int option, index = 0;
-
-	for (size_t i = 0; i < config_keys_count; i++) {
-		name_option(config_keys[i].name, names[i]);
-		options[fixed + i] = (struct option){names[i], required_argument, NULL, 'k'};
-	}
-	opterr = 0;
-	optind = 0; /* getopt's word for starting over */
-	while ((option = getopt_long(argc, argv, "", options, &index)) != -1) {
-		const char *key = option == 'n' ? "pin_dir" : "";
-		const char *value = option == 'n' ? "none" : optarg;
-
-		if (option == 'h') {
-			usage(stdout);
-			return DAEMON_STOPPED;
-		}
-		if (option == 'v') {
-			puts("srtleakd " SRTLEAK_VERSION);
-			return DAEMON_STOPPED;
-		}
-		if (option == '?') {
-			log_error("%s: no such option, or its value is missing; try --help",
-				  argv[optind - 1]);
-			return DAEMON_USAGE;
-		}
-		if (option == 'c')
-			*ret_path = optarg;
-		if (option == 'r')
-			d->reset = true;
-		if (option == 'k')
-			key = config_keys[(size_t)index - fixed].name;
-		if (set && *key && config_set(&d->config, key, value, &why) < 0) {
-			log_error("--%s %s: %s", options[index].name, value,
-				  why ? why : "no memory");
-			return DAEMON_USAGE;
-		}
-	}
-	return -1;
-}
-
-/* The options that are configuration keys too share their parser; what the command line says must
- * come after the files. Returns a status to exit with, or -1 to go on.
- */
-static int parse_options(struct daemon *d, int argc, char **argv)
-{
-	const char *path = NULL;
-	char error[CHARS_ERROR];
-	int status = parse_round(d, argc, argv, false, &path);
-
-	if (status >= 0)
-		return status;
-	if (optind < argc) {
-		log_error("%s: takes no arguments; try --help", argv[optind]);
-		return DAEMON_USAGE;
-	}
-	if (config_load(&d->config, path ? path : CONFIG_PATH, path != NULL, error, sizeof(error)) <
-	    0) {
-		log_error("%s", error);
-		return DAEMON_USAGE;
-	}
-	return parse_round(d, argc, argv, true, &path);
-}
 
 #define INITIAL_PID_NAMESPACE 0xeffffffcU /* PROC_PID_INIT_INO, linux/proc_ns.h */
 
@@ -294,13 +190,27 @@ static int reset(struct daemon *d)
 	return DAEMON_STOPPED;
 }
 
+/* Applies --pid. */
+static int narrow(struct daemon *d)
+{
+	int r = admission_start(&d->tracker.admission, d->config.n_pids > 0);
+
+	for (size_t i = 0; i < d->config.n_pids && r >= 0; i++) {
+		r = admission_decree(&d->tracker.admission, d->config.pids[i], VERDICT_TRACK);
+		if (r == -ESRCH) {
+			log_warning("--pid %d: there is no such process", d->config.pids[i]);
+			r = 0;
+		}
+	}
+	if (r >= 0)
+		return -1;
+	log_error("--pid: %s", strerror(-r));
+	return DAEMON_FAILURE;
+}
+
 static int load_probes(struct daemon *d)
 {
-	struct object_options options = {
-		.multi = d->multi,
-		.only_listed = d->config.n_pids > 0,
-		.pins = d->pins,
-	};
+	struct object_options options = {.multi = d->multi, .pins = d->pins};
 	int r = probes_load(&options, tracker_event, &d->tracker, &d->probes);
 
 	if (r < 0) {
@@ -309,14 +219,9 @@ static int load_probes(struct daemon *d)
 		return r == -EPERM || r == -EACCES ? DAEMON_PRIVILEGE : DAEMON_KERNEL;
 	}
 	d->keep = probes_adopted(d->probes); /* should the start fail, things are as before */
-	tracker_init(&d->tracker, d->loop, d->config.pids, d->config.n_pids);
-	d->tracker.probes = d->probes;
-	for (size_t i = 0; i < d->config.n_pids; i++) {
-		probes_list_process(d->probes, d->config.pids[i]);
-		if (kill(d->config.pids[i], 0) < 0 && errno == ESRCH)
-			log_warning("--pid %d: there is no such process", d->config.pids[i]);
-	}
-	return -1;
+	tracker_init(&d->tracker, d->loop, d->probes, &d->config.scope);
+	d->tracker.notices.log_above = d->config.log_above;
+	return narrow(d);
 }
 
 static int start_sources(struct daemon *d)
@@ -426,10 +331,18 @@ static void stop(struct daemon *d)
 
 static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
+	struct daemon *d = userdata;
+	const struct reload reload = {
+		.options = &d->options,
+		.config = &d->config,
+		.tracker = &d->tracker,
+		.discovery = &d->discovery,
+		.http = d->http,
+	};
+
 	(void)source;
 	(void)info;
-	(void)userdata;
-	log_notice("SIGHUP: the configuration is read at start only; restart to apply changes");
+	reload_configuration(&reload);
 	return 0;
 }
 
@@ -449,7 +362,7 @@ static int serve(struct daemon *d)
 
 	for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
 		sd_event_add_signal(d->loop, NULL, ends[i], on_end, d);
-	sd_event_add_signal(d->loop, NULL, SIGHUP, on_hangup, NULL);
+	sd_event_add_signal(d->loop, NULL, SIGHUP, on_hangup, d);
 	sd_event_set_watchdog(d->loop, true);
 	log_info("tracking with %s links; %zu libraries probed, %zu processes",
 		 d->multi ? "multi" : "perf", d->discovery.n_libraries, d->tracker.processes.count);
@@ -457,6 +370,16 @@ static int serve(struct daemon *d)
 	r = sd_event_loop(d->loop);
 	sd_notify(0, "STOPPING=1");
 	return r < 0 ? DAEMON_FAILURE : DAEMON_STOPPED;
+}
+
+static int read_configuration(struct daemon *d)
+{
+	char error[CHARS_ERROR];
+
+	if (options_load(&d->options, &d->config, error, sizeof(error)) == 0)
+		return -1;
+	log_error("%s", error);
+	return DAEMON_USAGE;
 }
 
 int main(int argc, char **argv)
@@ -469,16 +392,17 @@ int main(int argc, char **argv)
 	 * the heap; mapped, they go back to the system at once.
 	 */
 	mallopt(M_MMAP_THRESHOLD, MAPPED_FROM);
-
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGUSR1);
 	sigaddset(&signals, SIGHUP);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
-	status = parse_options(&d, argc, argv);
+	status = options_parse(&d.options, argc, argv);
 	if (status < 0)
-		status = d.reset ? reset(&d) : start(&d);
+		status = read_configuration(&d);
+	if (status < 0)
+		status = d.options.reset ? reset(&d) : start(&d);
 	if (status < 0)
 		status = serve(&d);
 	stop(&d);

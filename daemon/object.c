@@ -106,7 +106,6 @@ static struct srtleak_bpf *open_skeleton(const struct object_options *options)
 	if (!s)
 		return NULL;
 	s->rodata->take_stacks = !options->no_stacks;
-	s->rodata->only_listed = options->only_listed;
 	if (options->multi) {
 		bpf_program__set_expected_attach_type(
 			s->progs.api_entry, (enum bpf_attach_type)UAPI_BPF_TRACE_UPROBE_MULTI);
@@ -121,7 +120,7 @@ static uint64_t object_hash(const struct object_options *options)
 {
 	size_t size;
 	const void *bytes = srtleak_bpf__elf_bytes(&size);
-	const unsigned char switches[] = {options->multi, options->no_stacks, options->only_listed};
+	const unsigned char switches[] = {options->multi, options->no_stacks};
 
 	return fnv(fnv(FNV_START, bytes, size), switches, sizeof(switches));
 }

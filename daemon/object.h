@@ -10,7 +10,7 @@
 /* What is used of it: X(name in the object). */
 #define OBJECT_MAPS(X) \
 	X(threads)     \
-	X(live) X(processes) X(python) X(listed) X(tracked) X(stacks) X(events) X(counters) X(bss)
+	X(live) X(processes) X(python) X(policies) X(tracked) X(stacks) X(events) X(counters) X(bss)
 #define OBJECT_PROGRAMS(X) X(api_entry) X(api_return) X(on_exit) X(on_exec) X(on_fork)
 
 enum object_map {
@@ -36,7 +36,6 @@ struct object {
 struct object_options {
 	bool multi;        /* load the uprobe programs for multi links; else for perf links */
 	bool no_stacks;    /* what the probes cost without them (tests/bench) */
-	bool only_listed;  /* record listed processes alone */
 	struct pins *pins; /* NULL: nothing is adopted or pinned; stays the caller's */
 };
 

@@ -151,12 +151,9 @@ int probes_counters(const struct probes *p, uint64_t ret[COUNTER_MAX])
 	return 0;
 }
 
-int probes_list_process(const struct probes *p, pid_t pid)
+int probes_policies_fd(const struct probes *p)
 {
-	uint32_t key = (uint32_t)pid, value = 1;
-
-	return bpf_map_update_elem(p->object.maps[MAP_listed], &key, &value, BPF_ANY) < 0 ? -errno
-											  : 0;
+	return p->object.maps[MAP_policies];
 }
 
 int probes_image(const struct probes *p, pid_t pid, struct process_image *ret)
@@ -164,6 +161,21 @@ int probes_image(const struct probes *p, pid_t pid, struct process_image *ret)
 	uint32_t key = (uint32_t)pid;
 
 	return bpf_map_lookup_elem(p->object.maps[MAP_processes], &key, ret) < 0 ? -errno : 0;
+}
+
+int probes_drop_image(const struct probes *p, pid_t pid, uint64_t start_ticks, uint32_t *ret_image)
+{
+	uint32_t key = (uint32_t)pid;
+	struct process_image image;
+	int r = probes_image(p, pid, &image);
+
+	if (r < 0)
+		return r;
+	if (image.start_ns / NS_PER_TICK != start_ticks)
+		return -ENOENT;
+	bpf_map_delete_elem(p->object.maps[MAP_processes], &key);
+	*ret_image = image.image;
+	return 0;
 }
 
 int probes_set_python(const struct probes *p, pid_t pid, const struct python_target *target)

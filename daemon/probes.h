@@ -43,9 +43,15 @@ bool probes_consume(struct probes *p);
 #define PROBES_TURN_NS 10000000ULL
 
 int probes_counters(const struct probes *p, uint64_t ret[COUNTER_MAX]);
-int probes_list_process(const struct probes *p, pid_t pid);
 int probes_image(const struct probes *p, pid_t pid, struct process_image *ret);
 uint32_t probes_last_image(const struct probes *p); /* number handed out last */
+
+/* Takes out the image of the process with that start time, so that its next call makes another;
+ * -ENOENT where it has none.
+ */
+int probes_drop_image(const struct probes *p, pid_t pid, uint64_t start_ticks, uint32_t *ret_image);
+
+int probes_policies_fd(const struct probes *p); /* the map, for policy.h */
 
 /* Tells where a process's interpreter is, and that the process of that start time is gone. */
 int probes_set_python(const struct probes *p, pid_t pid, const struct python_target *target);

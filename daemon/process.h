@@ -103,6 +103,8 @@ struct process {
 	unsigned int partial; /* 1 << enum process_partial */
 	unsigned int noted_partial;
 	bool is_noted; /* with the partial above, for the next daemon */
+	unsigned int partial_logged;
+	bool size_logged; /* and has not fallen well below since */
 
 	struct python *python; /* NULL: no interpreter, or none that is known */
 	enum python_search python_search;

@@ -178,18 +178,36 @@ int procfs_cmdline(pid_t pid, char **ret)
 	return r < 0 ? r : masked(args, size, ret);
 }
 
+int procfs_exe(pid_t pid, char **ret)
+{
+	static const char deleted[] = " (deleted)";
+	char path[PROC_PATH_MAX], target[PATH_MAX + 1], *copy;
+	size_t size;
+	ssize_t n = readlink(proc_path(path, pid, "exe"), target, sizeof(target) - 1);
+
+	if (n < 0)
+		return gone_if_missing(errno);
+	size = (size_t)n;
+	if (size >= sizeof(deleted) &&
+	    memcmp(target + size - (sizeof(deleted) - 1), deleted, sizeof(deleted) - 1) == 0)
+		size -= sizeof(deleted) - 1;
+	target[size] = '\0';
+	copy = strdup(target);
+	if (!copy)
+		return -ENOMEM;
+	*ret = copy;
+	return 0;
+}
+
 static bool is_program_name(pid_t pid, const char *arg, size_t size)
 {
-	char path[PROC_PATH_MAX], target[PATH_MAX + 1];
+	_cleanup_free_ char *target = NULL;
 	const char *base;
-	ssize_t n;
 
 	if (*arg == '/' || *arg == '.')
 		return true;
-	n = readlink(proc_path(path, pid, "exe"), target, sizeof(target) - 1);
-	if (n < 0)
+	if (procfs_exe(pid, &target) < 0 || !target)
 		return false;
-	target[n] = '\0';
 	base = strrchr(target, '/');
 	base = base ? base + 1 : target;
 	/* login shells are called with a dash */

@@ -27,6 +27,11 @@ int procfs_start_time(uint64_t ticks, double *ret_unix);
 
 int procfs_comm(pid_t pid, char ret[PROCFS_COMM_SIZE]);
 
+/* The path of the executable file as the process's mount namespace names it, also of one that is
+ * deleted by now. -ESRCH for kernel threads and zombies too.
+ */
+int procfs_exe(pid_t pid, char **ret);
+
 /* The arguments, joined with blanks, secrets masked (mask.h), at most PROCFS_TEXT_MAX bytes. Empty
  * for kernel threads and zombies.
  */

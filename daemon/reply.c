@@ -10,10 +10,7 @@
 #define MESSAGE_BYTES (256U << 10) /* no further item is begun behind this */
 
 static const struct reply_method *const methods[] = {
-	&reply_ps,
-	&reply_sites,
-	&reply_allocs,
-	&reply_status,
+	&reply_ps, &reply_sites, &reply_allocs, &reply_status, &reply_track, &reply_untrack,
 };
 
 void reply_write_error(struct buffer *out, const char *error, const char *key, const char *value)
@@ -40,22 +37,35 @@ bool reply_invalid(struct reply *reply, const char *parameter)
 	return false;
 }
 
-bool reply_begin_process(struct reply *reply, const json_t *parameters)
+bool reply_no_such_process(struct reply *reply)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%d", reply->pid);
+	reply_error(reply, ERROR_NO_SUCH_PROCESS, "pid", text);
+	return false;
+}
+
+bool reply_begin_pid(struct reply *reply, const json_t *parameters)
 {
 	const json_t *pid = json_object_get(parameters, "pid");
-	struct process *process;
-	char text[32];
 
 	if (!json_is_integer(pid) || json_integer_value(pid) <= 0 ||
 	    json_integer_value(pid) > INT32_MAX)
 		return reply_invalid(reply, "pid");
 	reply->pid = (pid_t)json_integer_value(pid);
-	process = tracker_find(reply->subject->tracker, reply->pid);
-	if (!process) {
-		snprintf(text, sizeof(text), "%d", reply->pid);
-		reply_error(reply, ERROR_NO_SUCH_PROCESS, "pid", text);
+	return true;
+}
+
+bool reply_begin_process(struct reply *reply, const json_t *parameters)
+{
+	struct process *process;
+
+	if (!reply_begin_pid(reply, parameters))
 		return false;
-	}
+	process = tracker_find(reply->subject->tracker, reply->pid);
+	if (!process)
+		return reply_no_such_process(reply);
 	reply->start_ticks = process->start_ticks;
 	return true;
 }
@@ -133,8 +143,8 @@ static const struct reply_method *find_method(const char *name)
 	return NULL;
 }
 
-struct reply *reply_begin(const struct subject *subject, const char *request, size_t size,
-			  struct buffer *out)
+struct reply *reply_begin(const struct subject *subject, const struct caller *caller,
+			  const char *request, size_t size, struct buffer *out)
 {
 	json_t *root = json_loadb(request, size, JSON_REJECT_DUPLICATES, NULL);
 	const char *name = json_string_value(json_object_get(root, "method"));
@@ -153,6 +163,7 @@ struct reply *reply_begin(const struct subject *subject, const char *request, si
 	}
 	if (reply) {
 		reply->subject = subject;
+		reply->caller = caller;
 		reply->method = find_method(name);
 		reply->more = json_is_true(json_object_get(root, "more"));
 		reply->first = true;

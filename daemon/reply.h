@@ -17,10 +17,16 @@
 /* What there is to report on. */
 struct subject {
 	struct tracker *tracker;
-	const struct discovery *discovery;
+	struct discovery *discovery;
 	const char *kernel;
 	double started_at;      /* CLOCK_BOOTTIME seconds */
 	double started_at_unix; /* Unix seconds */
+};
+
+/* Who asks, as the socket tells. */
+struct caller {
+	uid_t uid;
+	bool may_change; /* what the daemon does, not only look */
 };
 
 struct reply;
@@ -37,6 +43,7 @@ struct reply_method {
 
 struct reply {
 	const struct subject *subject;
+	const struct caller *caller;
 	const struct reply_method *method;
 	bool more;  /* the client takes several messages */
 	bool first; /* this message is the first */
@@ -54,13 +61,14 @@ struct reply {
 	bool history;  /* with the last minutes of each item */
 	uint64_t site; /* allocs: 0: of every site */
 	uint64_t older_than_ns;
+	bool mapped; /* track: it maps a probed library */
 };
 
 /* Starts a reply to a request of `size` bytes. NULL where the request is answered already, by an
- * error message in out.
+ * error message in out. Subject and caller must outlive it.
  */
-struct reply *reply_begin(const struct subject *subject, const char *request, size_t size,
-			  struct buffer *out);
+struct reply *reply_begin(const struct subject *subject, const struct caller *caller,
+			  const char *request, size_t size, struct buffer *out);
 
 /* Appends the next message to out; returns whether more are to come. */
 bool reply_next(struct reply *reply, struct buffer *out);
@@ -72,6 +80,10 @@ void reply_write_error(struct buffer *out, const char *error, const char *key, c
 /* For the methods. */
 void reply_error(struct reply *reply, const char *error, const char *key, const char *value);
 bool reply_invalid(struct reply *reply, const char *parameter); /* returns false */
+
+/* Reads "pid"; false where that failed and was said. */
+bool reply_begin_pid(struct reply *reply, const json_t *parameters);
+bool reply_no_such_process(struct reply *reply); /* says so, returns false */
 
 /* Reads "pid" and finds the process; false where that failed and was said. */
 bool reply_begin_process(struct reply *reply, const json_t *parameters);
@@ -93,6 +105,7 @@ void reply_history(struct json_writer *out, const struct reply *reply, const str
 
 void reply_partial(struct json_writer *out, const struct process *process);
 
-extern const struct reply_method reply_ps, reply_sites, reply_allocs, reply_status;
+extern const struct reply_method reply_ps, reply_sites, reply_allocs, reply_status, reply_track,
+	reply_untrack;
 
 #endif

@@ -18,7 +18,6 @@
 #define SWEEP_USEC 5000000ULL
 #define MESSAGES_PER_TURN 8 /* then others have theirs */
 #define GROUPS_MAX 1024
-#define GROUP_NAME "srtleak"
 
 struct client {
 	LIST_ENTRY(client) link;
@@ -26,6 +25,7 @@ struct client {
 	int fd;
 	sd_event_source *source;
 	uint64_t progress_at; /* CLOCK_MONOTONIC, microseconds */
+	struct caller caller;
 	struct buffer in, out;
 	struct reply *reply;
 };
@@ -33,7 +33,7 @@ struct client {
 struct server {
 	struct socket_path *path;
 	int fd;
-	gid_t group; /* -1: there is no such group */
+	gid_t group, admins; /* -1: there is no such group */
 	sd_event *loop;
 	sd_event_source *source, *sweep;
 	const struct subject *subject;
@@ -53,11 +53,22 @@ static void drop(struct client *c)
 	free(c);
 }
 
-static bool has_group(int fd, gid_t wanted)
+static gid_t find_group(const char *name)
+{
+	const struct group *group = getgrnam(name);
+
+	return group ? group->gr_gid : (gid_t)-1;
+}
+
+static bool has_group(int fd, const struct ucred *peer, gid_t wanted)
 {
 	gid_t groups[GROUPS_MAX];
 	socklen_t size = sizeof(groups);
 
+	if (wanted == (gid_t)-1)
+		return false;
+	if (peer->gid == wanted)
+		return true;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) < 0)
 		return false;
 	for (size_t i = 0; i < size / sizeof(*groups); i++)
@@ -66,17 +77,19 @@ static bool has_group(int fd, gid_t wanted)
 	return false;
 }
 
-/* The socket's mode keeps strangers out; this holds where somebody has changed it. */
-static bool may_connect(const struct server *s, int fd)
+/* Says who asks and returns whether he may. The socket's mode keeps strangers out; this holds where
+ * somebody has changed it.
+ */
+static bool may_connect(const struct server *s, int fd, struct caller *ret)
 {
 	struct ucred peer;
 	socklen_t size = sizeof(peer);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
 		return false;
-	if (peer.uid == 0 || peer.uid == geteuid())
-		return true;
-	return s->group != (gid_t)-1 && (peer.gid == s->group || has_group(fd, s->group));
+	ret->uid = peer.uid;
+	ret->may_change = peer.uid == 0 || has_group(fd, &peer, s->admins);
+	return peer.uid == 0 || peer.uid == geteuid() || has_group(fd, &peer, s->group);
 }
 
 /* Sends what is there; false where the client is gone. */
@@ -109,7 +122,7 @@ static bool take_request(struct client *c)
 	if (!end)
 		return c->in.size < PROTOCOL_REQUEST_MAX;
 	size = (size_t)(end - c->in.data);
-	c->reply = reply_begin(c->server->subject, c->in.data, size, &c->out);
+	c->reply = reply_begin(c->server->subject, &c->caller, c->in.data, size, &c->out);
 	buffer_consume(&c->in, size + 1);
 	return true;
 }
@@ -176,7 +189,7 @@ static void refuse(int fd, const char *error, const char *reason)
 	buffer_free(&out);
 }
 
-static int add_client(struct server *s, int fd)
+static int add_client(struct server *s, int fd, const struct caller *caller)
 {
 	struct client *c = calloc(1, sizeof(*c));
 	int r;
@@ -185,6 +198,7 @@ static int add_client(struct server *s, int fd)
 		return -ENOMEM;
 	c->server = s;
 	c->fd = fd;
+	c->caller = *caller;
 	sd_event_now(s->loop, CLOCK_MONOTONIC, &c->progress_at);
 	r = sd_event_add_io(s->loop, &c->source, fd, EPOLLIN, on_client, c);
 	if (r < 0) {
@@ -200,16 +214,17 @@ static int on_connect(sd_event_source *source, int listen_fd, uint32_t revents, 
 {
 	struct server *s = userdata;
 	_cleanup_close_ int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct caller caller;
 
 	(void)source;
 	(void)revents;
 	if (fd < 0)
 		return 0;
-	if (!may_connect(s, fd))
-		refuse(fd, ERROR_PERMISSION_DENIED, "neither root nor in group " GROUP_NAME);
+	if (!may_connect(s, fd, &caller))
+		refuse(fd, ERROR_PERMISSION_DENIED, "neither root nor in group " GROUP_USERS);
 	else if (s->n_clients == CLIENTS_MAX)
 		refuse(fd, ERROR_OVERLOADED, "too many connections");
-	else if (add_client(s, fd) == 0)
+	else if (add_client(s, fd, &caller) == 0)
 		(void)TAKE_FD(fd);
 	return 0;
 }
@@ -230,14 +245,14 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *userdata)
 
 int server_claim(const char *path, struct server **ret)
 {
-	const struct group *group = getgrnam(GROUP_NAME);
 	struct server *s = calloc(1, sizeof(*s));
 	int r;
 
 	if (!s)
 		return -ENOMEM;
 	s->fd = -1;
-	s->group = group ? group->gr_gid : (gid_t)-1;
+	s->group = find_group(GROUP_USERS);
+	s->admins = find_group(GROUP_ADMINS);
 	LIST_INIT(&s->clients);
 	r = socket_path_claim(path, &s->path);
 	if (r < 0) {

@@ -15,9 +15,11 @@
 #define REPAIR_INTERVAL_USEC 1000000
 #define SAMPLE_INTERVAL_USEC (HISTORY_INTERVAL_S * 1000000ULL)
 
-void tracker_init(struct tracker *t, sd_event *loop, const pid_t *only, size_t n_only)
+void tracker_init(struct tracker *t, sd_event *loop, struct probes *probes,
+		  const struct scope *scope)
 {
-	*t = (struct tracker){.loop = loop, .only = only, .n_only = n_only};
+	*t = (struct tracker){.loop = loop, .probes = probes};
+	admission_init(&t->admission, probes, scope);
 	table_init(&t->processes, sizeof(struct process_ref));
 	table_init(&t->images, sizeof(struct process_ref));
 }
@@ -28,6 +30,7 @@ void tracker_done(struct tracker *t)
 		process_free(ref->process);
 	table_clear(&t->processes);
 	table_clear(&t->images);
+	admission_done(&t->admission);
 }
 
 struct process *tracker_find(const struct tracker *t, pid_t pid)
@@ -103,23 +106,20 @@ static int on_ended(sd_event_source *source, int fd, uint32_t revents, void *use
 	return 0;
 }
 
-static bool is_wanted(const struct tracker *t, pid_t pid)
-{
-	for (size_t i = 0; i < t->n_only; i++)
-		if (t->only[i] == pid)
-			return true;
-	return t->n_only == 0;
-}
-
 /* An earlier daemon may have seen more of it than can be seen now. */
-static void recall(struct process *p, const struct probes *probes)
+static void recall(struct process *p, const struct tracker *t)
 {
 	struct tracked note;
 
-	if (probes_noted(probes, p->pid, &note) < 0 || note.start_ticks != p->start_ticks)
+	if (probes_noted(t->probes, p->pid, &note) < 0 || note.start_ticks != p->start_ticks) {
+		if (p->start_ticks < t->admission.unseen_before)
+			p->partial |= 1U << PARTIAL_LATE_ATTACH;
 		return;
+	}
 	p->partial = note.partial & ((1U << PARTIAL_MAX) - 1);
-	p->attached_at = (double)note.attached_at / 1e6;
+	p->partial_logged = p->partial; /* by that daemon */
+	if (note.attached_at > 0)
+		p->attached_at = (double)note.attached_at / 1e6;
 }
 
 static void note(struct process *p, const struct probes *probes)
@@ -142,7 +142,7 @@ static struct process *add_process(struct tracker *t, pid_t pid)
 	struct process_ref *ref;
 	struct process *p;
 
-	if (!is_wanted(t, pid))
+	if (!admission_admits(&t->admission, pid))
 		return NULL;
 	if (t->processes.count >= PROCESSES_MAX) {
 		t->refused++;
@@ -155,7 +155,7 @@ static struct process *add_process(struct tracker *t, pid_t pid)
 	if (p->pidfd >= 0 &&
 	    sd_event_add_io(t->loop, &p->ended, p->pidfd, EPOLLIN, on_ended, t) < 0)
 		log_warning("process %d: its end cannot be watched", pid);
-	recall(p, t->probes);
+	recall(p, t);
 	note(p, t->probes);
 	process_find_python(p, t->probes);
 	return p;
@@ -191,9 +191,36 @@ struct process *tracker_discover(struct tracker *t, pid_t pid, bool late)
 	if (late)
 		p->partial |= 1U << PARTIAL_LATE_ATTACH;
 	note(p, t->probes);
+	notices_partial(&t->notices, p);
 	/* It may have been found before its interpreter was ready. */
 	process_find_python(p, t->probes);
 	return p;
+}
+
+int tracker_untrack(struct tracker *t, pid_t pid)
+{
+	int r = admission_decree(&t->admission, pid, VERDICT_IGNORE);
+	struct process *p = tracker_find(t, pid);
+
+	if (r >= 0 && p)
+		remove_process(t, p);
+	return r;
+}
+
+void tracker_rescope(struct tracker *t)
+{
+	_cleanup_free_ pid_t *pids = calloc(t->processes.count + 1, sizeof(*pids));
+	size_t n = 0;
+
+	if (!pids) {
+		log_error("not enough memory to apply the rules to known processes");
+		return;
+	}
+	table_foreach (&t->processes, struct process_ref, ref)
+		pids[n++] = ref->process->pid;
+	for (size_t i = 0; i < n; i++)
+		if (!admission_admits(&t->admission, pids[i]))
+			remove_process(t, tracker_find(t, pids[i]));
 }
 
 void tracker_executed(struct tracker *t, pid_t pid)
@@ -222,6 +249,8 @@ static struct process *process_of(struct tracker *t, uint32_t image, pid_t pid, 
 
 	if (p)
 		return p;
+	if (admission_is_dropped(&t->admission, image))
+		return NULL;
 	p = current_process(t, pid);
 	/* News of a predecessor must not be taken for its successor's. */
 	if (!p || p->image > image || time_ns / NS_PER_TICK < p->start_ticks)
@@ -235,6 +264,21 @@ static struct process *process_of(struct tracker *t, uint32_t image, pid_t pid, 
 	return p;
 }
 
+/* Takes back what was recorded of an image that is not tracked. */
+static void disown(struct tracker *t, const struct event *event)
+{
+	const struct live_key key = {
+		.addr = event->addr,
+		.image = event->image,
+		.space = kind_space(api_kind(event->api)),
+	};
+
+	if (event->type != EVENT_ALLOC)
+		return;
+	probes_forget(t->probes, &key, 1);
+	probes_forget_stack(t->probes, event->image, event->stack);
+}
+
 void tracker_event(const struct event *event, void *userdata)
 {
 	struct tracker *t = userdata;
@@ -246,16 +290,20 @@ void tracker_event(const struct event *event, void *userdata)
 		return;
 	p = over ? find_image(t, event->image)
 		 : process_of(t, event->image, (pid_t)event->tgid, event->time_ns);
-	if (!p)
+	if (!p) {
+		disown(t, event);
 		return;
+	}
 	switch (event->type) {
 	case EVENT_ALLOC:
 		if (process_allocated(p, t->probes, event) > 0)
 			t->allocations++;
+		notices_size(&t->notices, p);
 		break;
 	case EVENT_FREE:
 		if (process_freed(p, event->id))
 			t->allocations--;
+		notices_size(&t->notices, p);
 		break;
 	case EVENT_FREE_UNKNOWN:
 		p->frees_unknown++;
@@ -471,7 +519,12 @@ bool tracker_tick(struct tracker *t)
 		t->lost_before = counters[COUNTER_LOST_RING];
 		repair(t);
 	}
-	table_foreach (&t->processes, struct process_ref, noted)
+	table_foreach (&t->processes, struct process_ref, noted) {
 		note_losses(noted->process, t->probes);
+		notices_size(&t->notices, noted->process);
+		notices_partial(&t->notices, noted->process);
+	}
+	notices_tick(&t->notices);
+	admission_next_period(&t->admission);
 	return false;
 }

@@ -8,6 +8,8 @@
 #include <sys/types.h>
 #include <systemd/sd-event.h>
 
+#include "admission.h"
+#include "notices.h"
 #include "probes.h"
 #include "process.h"
 #include "table.h"
@@ -20,8 +22,8 @@ struct process_ref { /* entry of tracker.processes */
 struct tracker {
 	sd_event *loop;
 	struct probes *probes;
-	const pid_t *only; /* --pid; n_only 0: every process */
-	size_t n_only;
+	struct admission admission;
+	struct notices notices;
 	struct table processes; /* struct process_ref */
 	struct table images;    /* struct process_ref, by image and not by pid */
 	uint64_t events;        /* received */
@@ -34,8 +36,9 @@ struct tracker {
 	uint8_t sweep;
 };
 
-/* `only` stays the caller's. */
-void tracker_init(struct tracker *t, sd_event *loop, const pid_t *only, size_t n_only);
+/* `scope` says by rule who is tracked; it stays the caller's. */
+void tracker_init(struct tracker *t, sd_event *loop, struct probes *probes,
+		  const struct scope *scope);
 void tracker_done(struct tracker *t);
 
 /* What the probes call for each event; userdata is the tracker. */
@@ -52,6 +55,12 @@ struct process *tracker_discover(struct tracker *t, pid_t pid, bool late);
 void tracker_recover(struct tracker *t);
 
 struct process *tracker_find(const struct tracker *t, pid_t pid);
+
+/* Ends the tracking of a process for the rest of its life; returns as admission_decree() does. */
+int tracker_untrack(struct tracker *t, pid_t pid);
+
+/* Drops the processes that are not to be tracked any more, as the rules have changed. */
+void tracker_rescope(struct tracker *t);
 
 /* The process has mapped executable code: names of its addresses may have changed. */
 void tracker_mapped(struct tracker *t, pid_t pid);

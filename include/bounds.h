@@ -8,6 +8,7 @@
 #define LIVE_MAX (1U << 20)              /* outstanding allocations on the host */
 #define LIVE_PER_PROCESS (LIVE_MAX / 2)  /* of one process */
 #define PROCESSES_MAX 4096U              /* processes that use CUDA */
+#define POLICIES_MAX (1U << 14)          /* processes with a verdict of their own */
 #define STACK_CHUNKS_MAX (1U << 16)      /* stored pieces of stacks on the host */
 #define STACKS_PER_PROCESS (1U << 14)    /* distinct stacks of one process */
 #define RING_BYTES (4U << 20)            /* events on their way to the daemon; a power of two */

@@ -92,11 +92,28 @@ _Static_assert(sizeof(struct python_target) == 24, "no padding in values");
  */
 struct tracked {
 	__u64 start_ticks; /* tells a successor with the same pid */
-	__u64 attached_at; /* Unix time, microseconds */
+	__u64 attached_at; /* Unix time, microseconds; 0: it was not tracked */
 	__u32 partial;     /* bits, as the daemon numbers them */
 	__u32 zero;
 };
 _Static_assert(sizeof(struct tracked) == 24, "no padding in values");
+
+/* Whether the calls of a process are recorded, keyed by tgid; read when it has no image. Written by
+ * the daemon; goes at exit, and at exec where it is not fixed: what runs then is another program.
+ */
+enum verdict {
+	VERDICT_TRACK = 1,
+	VERDICT_IGNORE,
+};
+#define POLICY_OTHERS \
+	0U /* the key that speaks of all without an entry, of whom none has this pid */
+
+struct policy {
+	__u64 start_ticks; /* of the process, in USER_HZ: tells a successor with the same pid */
+	__u32 verdict;     /* enum verdict */
+	__u32 fixed;       /* a person's choice, which no rule overrules */
+};
+_Static_assert(sizeof(struct policy) == 16, "no padding in values");
 
 /* An interned stack is an array of words, stored in pieces so that short stacks stay small:
  * a header, then `python` pairs (code object, instruction pointer), then `native` return

@@ -27,6 +27,14 @@
 /* {}                                             → the object of `status` */
 #define METHOD_STATUS "io.srtleak.Status"
 
+/* {"pid"}  → {"pid","tracked","mapped","partial"}; mapped: it has a probed library already */
+#define METHOD_TRACK "io.srtleak.Track"
+/* {"pid"}                                        → {"pid","tracked"} */
+#define METHOD_UNTRACK "io.srtleak.Untrack"
+
+#define GROUP_USERS "srtleak"        /* may see everything */
+#define GROUP_ADMINS "srtleak-admin" /* of these, who may change things */
+
 #define ERROR_NO_SUCH_PROCESS "io.srtleak.NoSuchProcess"               /* {"pid"} */
 #define ERROR_PERMISSION_DENIED "io.srtleak.PermissionDenied"          /* {"reason"} */
 #define ERROR_OVERLOADED "io.srtleak.Overloaded"                       /* {"reason"} */

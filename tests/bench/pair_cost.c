@@ -96,6 +96,7 @@ static void read_costs(const struct probes *probes, uint64_t *ret_runs, double *
 static int measure(const struct bench_case *c, const char *pairs)
 {
 	static const char *const globs[] = {"build/bench/simcuda/*.so.*"};
+	static const struct scope everyone;
 	static struct bench b;
 	struct object_options options = {.multi = true, .no_stacks = c->no_stacks};
 	uint64_t runs_before, runs;
@@ -109,8 +110,7 @@ static int measure(const struct bench_case *c, const char *pairs)
 		r = probes_load(&options, tracker_event, &b.tracker, &probes);
 	if (r < 0)
 		return r;
-	tracker_init(&b.tracker, loop, NULL, 0);
-	b.tracker.probes = probes;
+	tracker_init(&b.tracker, loop, probes, &everyone);
 	r = discovery_start(&b.discovery, &b.tracker, true, globs, ARRAY_SIZE(globs));
 	if (r < 0)
 		return r;

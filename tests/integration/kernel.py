@@ -46,10 +46,12 @@ def other_daemons(pid):
 
 
 def map_entries(pid, name):
-    """The entries of the map of that name that the process holds."""
+    """The entries of the map of that name that the process holds; without those that go meanwhile."""
     maps = {o["id"]: o.get("name") for o in bpftool("map", "show")}
     (number,) = [i for kind, i in held_by(pid) if kind == "map" and maps.get(i) == name]
-    return bpftool("map", "dump", "id", number)
+    dump = [e for e in bpftool("map", "dump", "id", number) if "formatted" in e]
+    # The kernel's walk begins anew where the entry that it stood at is gone.
+    return list({json.dumps(e["formatted"]["key"]): e for e in dump}.values())
 
 
 def symbol_offset(library, symbol):

@@ -280,3 +280,45 @@ def test_allocation_table_equals_before_and_after(restart, workload, tmp_path):
     daemon = restart.again(daemon, signal.SIGUSR1, *options)
     assert as_entries(daemon.allocs(churn.pid)) == before
     assert daemon.ctl("status")["events"]["recovered"] == len(before)
+
+
+def test_a_persons_word_outlives_the_daemon(restart, workload):
+    daemon = restart()
+    process = leak(workload)
+    step_to(process, "allocated")
+    count_is(daemon, process.pid, COUNT)
+    assert daemon.run("untrack", process.pid).returncode == 0
+    daemon = restart.again(daemon, signal.SIGUSR1)
+    assert process.pid not in daemon.pids()
+    assert daemon.run("allocs", process.pid).returncode == 5
+
+
+def test_rules_of_the_next_daemon(restart, workload):
+    """It is left alone from the start where they say so, and what was recorded is taken back."""
+    process = leak(workload)
+    daemon = restart()
+    step_to(process, "allocated")
+    count_is(daemon, process.pid, COUNT)
+    daemon = restart.again(daemon, signal.SIGUSR1, "--exclude-exe", str(LEAK))
+    assert process.pid not in daemon.pids()
+    daemon = restart.again(daemon, signal.SIGUSR1)
+    row = wait_until(lambda: daemon.process_row(process.pid), "it is tracked again")
+    assert row["partial"] == ["late_attach"]
+    assert daemon.allocs(process.pid) == []
+
+
+def test_widened_by_the_next_daemon(restart, workload):
+    """What one that was told of a single process has not recorded is owned up to."""
+    alone, other = leak(workload), leak(workload)
+    daemon = restart("--pid", str(alone.pid))
+    step_to(other, "allocated")
+    daemon = restart.again(daemon, signal.SIGUSR1)
+    row = wait_until(lambda: daemon.process_row(other.pid), "it is tracked")
+    assert row["partial"] == ["late_attach"]
+    step_to(alone, "allocated")
+    count_is(daemon, alone.pid, COUNT)
+    assert daemon.process_row(alone.pid)["partial"] == []
+    fresh = leak(workload)
+    step_to(fresh, "allocated")
+    count_is(daemon, fresh.pid, COUNT)
+    assert daemon.process_row(fresh.pid)["partial"] == []

@@ -102,6 +102,9 @@ STATUS = {
     (("allocs", "1", "--older-than", "5"), "--older-than 5"),
     (("allocs", "1", "--older-than", "1.2.3s"), "--older-than 1.2.3s"),
     (("allocs", "1", "--older-than", "s"), "--older-than s"),
+    (("track",), "needs the PID"),
+    (("untrack", "-1"), "unknown option -1"),
+    (("untrack", "1", "--limit", "1"), "unknown option --limit"),
 ])
 def test_wrong_usage(args, needle):
     result = ctl(*args)
@@ -124,7 +127,7 @@ def test_help_lists_what_exists():
     text = result.stdout.decode()
     assert result.returncode == 0
     commands = re.findall(r"^  ([a-z]+) ", text, re.M)
-    assert commands == ["top", "ps", "sites", "allocs", "status", "doctor"]
+    assert commands == ["top", "ps", "sites", "allocs", "track", "untrack", "status", "doctor"]
     for command in commands:
         one = ctl(command, "--help")
         assert one.returncode == 0 and f"srtleakctl {command}" in one.stdout.decode()
@@ -205,13 +208,15 @@ def test_socket_from_environment(server):
      {"pid": 42, "older_than": 7200.0, "limit": 5}),
     (("allocs", "--older-than", "1.5d", 42), "Allocs",
      {"pid": 42, "older_than": 129600.0, "limit": 100}),
+    (("track", 42), "Track", {"pid": 42}),
+    (("untrack", 42), "Untrack", {"pid": 42}),
 ])
 def test_request(server, args, method, parameters):
     ask(server, [{"error": "io.srtleak.Overloaded", "parameters": {}}], *args)
     request = server.requests[0]
     assert request["method"] == "io.srtleak." + method
     assert request.get("parameters") == parameters
-    assert request.get("more", False) == (method != "Status")
+    assert request.get("more", False) == (method in ("Ps", "Sites", "Allocs"))
 
 
 # ---- failures of the daemon
@@ -529,7 +534,7 @@ def wrong_types(value):
 @pytest.mark.parametrize("command, key, item", [
     (("ps",), "processes", process(1)), (("sites", 42), "sites", SITE),
     (("allocs", 42), "allocations", {"ptr": 1, "size": 1, "age_s": 1, "site": 1}),
-    (("status",), None, STATUS),
+    (("status",), None, STATUS), (("track", 42), None, {"mapped": True, "partial": ["limit"]}),
 ])
 def test_wrong_types_harm_nothing(server, command, key, item):
     for wrong in wrong_types(item):
@@ -618,6 +623,35 @@ def test_frames_fit_the_terminal(server, columns):
 
 
 # ---- doctor: what it finds depends on the host, how it says it does not
+
+
+def test_track(server):
+    replies = [
+        ({"mapped": True, "partial": []}, "Process 42 is tracked.\n"),
+        ({"mapped": False, "partial": []}, "from its first call on"),
+        ({"mapped": True, "partial": ["late_attach"]}, "figures may be too low"),
+    ]
+    for fields, needle in replies:
+        parameters = {"pid": 42, "tracked": True, **fields}
+        result = ask(server, [reply(parameters)], "track", 42)
+        assert result.returncode == 0 and needle in result.stdout.decode()
+        result = ask(server, [reply(parameters)], "--json", "track", 42)
+        assert json.loads(result.stdout) == parameters
+
+
+def test_untrack(server):
+    parameters = {"pid": 42, "tracked": False}
+    result = ask(server, [reply(parameters)], "untrack", 42)
+    assert result.returncode == 0 and b"not tracked any more" in result.stdout
+    assert json.loads(ask(server, [reply(parameters)], "--json", "untrack", 42).stdout) == parameters
+
+
+def test_who_may_change_things(server):
+    denied = [{"error": "io.srtleak.PermissionDenied", "parameters": {"reason": "a reason"}}]
+    for command, hint in (("track", True), ("untrack", True), ("sites", False)):
+        result = ask(server, denied, command, 42)
+        assert result.returncode == 4 and b"a reason" in result.stderr
+        assert (b"srtleak-admin" in result.stderr) == hint
 
 
 def test_doctor(server):

@@ -65,6 +65,9 @@ static void test_defaults(void **state)
 	assert_int_equal(config.attach, ATTACH_AUTO);
 	assert_int_equal(config.n_libraries, 0);
 	assert_int_equal(config.n_pids, 0);
+	assert_int_equal(config.max_series, 10000);
+	assert_int_equal(config.log_above, 0);
+	assert_int_equal(config.scope.n_rules, 0);
 	config_free(&config);
 	config_free(&config);
 }
@@ -80,6 +83,10 @@ static void test_all_keys(void **state)
 		      "\t\n"
 		      "libraries = /a/*.so\n"
 		      "\tlibraries: /b/*.so\n"
+		      "log_above = 40 GiB\n"
+		      "include_user = root\n"
+		      "exclude_cgroup = /user.slice/*\n"
+		      "exclude_exe = *\n"
 		      "attach = perf");
 	assert_string_equal(config.socket, "/run/x.sock");
 	assert_string_equal(config.listen, "[::1]:80");
@@ -87,6 +94,11 @@ static void test_all_keys(void **state)
 	assert_int_equal(config.n_libraries, 2);
 	assert_string_equal(config.libraries[0], "/a/*.so");
 	assert_string_equal(config.libraries[1], "/b/*.so");
+	assert_int_equal(config.log_above, 40ULL << 30);
+	assert_int_equal(config.scope.n_rules, 3);
+	assert_int_equal(config.scope.rules[0].uid, 0);
+	assert_string_equal(config.scope.rules[1].glob, "/user.slice/*");
+	assert_true(config.scope.rules[2].excludes);
 	config_free(&config);
 }
 
@@ -145,6 +157,11 @@ static void test_errors(void **state)
 	CHECK_ERROR("\xef\xbb\xbf[main]\n", ":1: there are no sections");
 	CHECK_ERROR("socket = /a\0b\n", ":1: holds a NUL byte");
 	CHECK_ERROR("libraries = *.so\n", ":1: libraries: does not begin with /");
+	CHECK_ERROR("\nlog_above = 40 GB\n", ":2: log_above: neither none nor a size such as "
+					     "40 GiB, 512M, 1000000");
+	CHECK_ERROR("include_user = no-such-user\n", ":1: include_user: no such user");
+	CHECK_ERROR("exclude_exe = python3\n", ":1: exclude_exe: would match no path: begins "
+					       "neither with / nor with *");
 	fill(line, sizeof(line) - 1);
 	check_error(line, strlen(line), ":1: line is too long");
 	fill(line, 200);
@@ -239,6 +256,9 @@ static void test_values(void **state)
 	check_values("socket", LIST("/run/x", "x", LONG_PATH), LIST("", LONG_PATH LONG_PATH));
 	check_values("attach", LIST("auto", "multi", "perf"), LIST("", "Auto", "mult"));
 	check_values("libraries", LIST("/x/*"), LIST("", "x", "./x"));
+	check_values("log_above", LIST("none", "1", "512M", "40 GiB"), LIST("", "0", "1.5G", "-1"));
+	check_values("exclude_user", LIST("root", "0", "65534"), LIST("", "-1", "4294967295"));
+	check_values("include_cgroup", LIST("/", "*/x", "[/]x"), LIST("", "x"));
 	check_values("Attach", LIST(NULL), LIST("auto"));
 }
 
@@ -260,6 +280,26 @@ static void test_lists_are_bounded(void **state)
 	config_free(&config);
 }
 
+/* What reloading compares. */
+static void test_texts(void **state)
+{
+	const struct config_key *libraries = config_find_key("libraries");
+	const struct config_key *attach = config_find_key("attach");
+	struct config config;
+
+	(void)state;
+	assert_null(config_find_key("nokey"));
+	load(&config, "libraries = /b\nattach = perf\nlibraries = /a\nattach = multi\n");
+	assert_string_equal(config_text(&config, libraries), "/b\n/a");
+	assert_string_equal(config_text(&config, attach), "multi");
+	config_free(&config);
+	assert_string_equal(config_text(&config, attach), "");
+	load(&config, "");
+	assert_string_equal(config_text(&config, libraries), "");
+	assert_string_equal(config_text(&config, attach), "auto");
+	config_free(&config);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -267,6 +307,7 @@ int main(void)
 		cmocka_unit_test(test_longest_line), cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_unreadable),   cmocka_unit_test(test_drop_ins),
 		cmocka_unit_test(test_values),       cmocka_unit_test(test_lists_are_bounded),
+		cmocka_unit_test(test_texts),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

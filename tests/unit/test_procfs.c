@@ -150,8 +150,8 @@ static void wait_for_arguments(pid_t pid)
 	fail_msg("process %d has no arguments", pid);
 }
 
-/* Runs /bin/sleep under the arguments given; the pipe closes as exec succeeds. */
-static pid_t exec_child(char *const args[])
+/* Runs a program under the arguments given; the pipe closes as exec succeeds. */
+static pid_t exec_program(const char *program, char *const args[])
 {
 	int running[2];
 	char byte;
@@ -162,7 +162,7 @@ static pid_t exec_child(char *const args[])
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		execv("/bin/sleep", args);
+		execv(program, args);
 		_exit(1);
 	}
 	close(running[1]);
@@ -170,6 +170,35 @@ static pid_t exec_child(char *const args[])
 	close(running[0]);
 	wait_for_arguments(pid);
 	return pid;
+}
+
+static pid_t exec_child(char *const args[])
+{
+	return exec_program("/bin/sleep", args);
+}
+
+static void test_exe(void **state)
+{
+	char program[64], copy[128], *args[] = {(char *)"x", (char *)"600", NULL}, *exe = NULL;
+	pid_t pid;
+
+	(void)state;
+	snprintf(program, sizeof(program), "%s/a program", scratch);
+	snprintf(copy, sizeof(copy), "cp /bin/sleep '%s'", program);
+	assert_int_equal(system(copy), 0);
+	pid = exec_program(program, args);
+	for (int deleted = 0; deleted < 2; deleted++) {
+		assert_int_equal(procfs_exe(pid, &exe), 0);
+		assert_string_equal(exe, program);
+		free(exe);
+		unlink(program);
+	}
+	kill(pid, SIGKILL);
+	assert_int_equal(waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED | WNOWAIT), 0);
+	exe = program;
+	assert_int_equal(procfs_exe(pid, &exe), -ESRCH);
+	assert_ptr_equal(exe, program);
+	waitpid(pid, NULL, 0);
 }
 
 static void test_cmdline(void **state)
@@ -528,6 +557,7 @@ int main(void)
 		cmocka_unit_test(test_stat_with_hostile_names),
 		cmocka_unit_test(test_start_time),
 		cmocka_unit_test(test_no_such_process),
+		cmocka_unit_test(test_exe),
 		cmocka_unit_test(test_cmdline),
 		cmocka_unit_test(test_cmdline_is_bounded),
 		cmocka_unit_test(test_title),
