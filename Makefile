@@ -3,7 +3,7 @@
 # make deps       install what building and testing needs (Debian 12, root)
 # make demo       the whole path once, on real processes
 # make check      all tests
-# make install    into $(DESTDIR)$(PREFIX)
+# make install    into $(DESTDIR)$(PREFIX); uninstall; deb: a Debian package
 # SANITIZE=1      AddressSanitizer and UndefinedBehaviorSanitizer, in build/sanitize
 # V=1             show the commands
 
@@ -18,7 +18,6 @@ CC := gcc
 CLANG := clang
 BPFTOOL := $(shell command -v bpftool || echo /usr/sbin/bpftool)
 PYTHON := /usr/bin/python3
-PREFIX ?= /usr
 
 comma := ,
 TOP := build
@@ -27,7 +26,7 @@ say = $(if $(V),,printf '  %-8s %s\n' $(1) $(2);)
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
 	-Wformat=2 -Wundef -Werror
-CPPFLAGS := -D_GNU_SOURCE -Iinclude -I$(TOP)/gen
+override CPPFLAGS += -D_GNU_SOURCE -Iinclude -I$(TOP)/gen
 CFLAGS ?= -O2 -g
 SAFETY := -fstack-protector-strong -fno-omit-frame-pointer \
 	$(if $(SANITIZE),-fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined,\
@@ -88,14 +87,11 @@ $(B)/srtleakctl: $(CLI_OBJECTS) $(CLI_SHARED)
 -include $(wildcard $(B)/*/*.d $(B)/*/*/*.d)
 
 include tests/tests.mk
+include packaging/packaging.mk
 
 demo: deps
 	$(MAKE) all fixtures
 	tests/demo.sh
-
-install: all
-	install -D -m 755 $(B)/srtleakd '$(DESTDIR)$(PREFIX)/sbin/srtleakd'
-	install -D -m 755 $(B)/srtleakctl '$(DESTDIR)$(PREFIX)/bin/srtleakctl'
 
 clean:
 	rm -rf $(TOP)
@@ -103,4 +99,4 @@ clean:
 format:
 	clang-format -i $(C_FILES)
 
-.PHONY: all deps demo install clean format FORCE
+.PHONY: all deps demo clean format FORCE

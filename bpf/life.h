@@ -51,6 +51,8 @@ int on_exec(void *ctx)
 
 	thread_end(task);
 	image_end(task, EVENT_EXEC);
+	if (tell_news)
+		tell(0);
 	return 0;
 }
 

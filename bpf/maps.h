@@ -6,6 +6,9 @@
 /* Off, an allocation is recorded without its stack. */
 const volatile bool take_stacks = true;
 
+/* Executable mappings and exec are told in `news`. */
+const volatile bool tell_news = false;
+
 /* From 6.13 on the kernel gives programs of this type a stack of its CPU, not of the task, trusting
  * that they are not preempted; a uprobe is, and then another thread's run would overwrite ours. A
  * program with a tail call is exempt, even where the verifier removes the call as dead code.
@@ -110,6 +113,12 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, RING_BYTES);
 } events SEC(".maps");
+
+/* Without programs that write to it (mapping.h) it is made as small as can be. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, NEWS_BYTES);
+} news SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -15,6 +15,7 @@
 #include "process.h"
 #include "stack.h"
 #include "cuda.h"
+#include "mapping.h"
 #include "life.h"
 
 char LICENSE[] SEC("license") = "GPL";

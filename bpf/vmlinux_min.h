@@ -34,6 +34,28 @@ struct mm_struct {
 	struct uprobes_state uprobes_state;
 };
 
+struct qstr {
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct qstr d_name;
+};
+
+struct path {
+	struct dentry *dentry;
+};
+
+struct file {
+	struct path f_path;
+};
+
+struct vm_area_struct {
+	unsigned long vm_start;
+	unsigned long vm_flags;
+	struct file *vm_file;
+};
+
 struct task_struct {
 	struct mm_struct *mm;
 	int pid;

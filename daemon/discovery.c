@@ -13,6 +13,7 @@
 #include "libsearch.h"
 #include "log.h"
 #include "macro.h"
+#include "mapping_stream.h"
 #include "names.h"
 #include "perf_stream.h"
 #include "procfs.h"
@@ -337,8 +338,8 @@ int discovery_search(struct discovery *d, const char *const *globs, size_t n_glo
 	return search(d, globs, n_globs, clock_boottime_ns());
 }
 
-int discovery_start(struct discovery *d, struct tracker *tracker, bool multi,
-		    const char *const *globs, size_t n_globs)
+/* Mappings and exec are told by perf, or by the BPF programs where these were told to do so. */
+static int watch_mappings(struct discovery *d)
 {
 	struct perf_handlers handlers = {
 		.mapping = on_perf_mapping,
@@ -346,6 +347,16 @@ int discovery_start(struct discovery *d, struct tracker *tracker, bool multi,
 		.lost = on_perf_lost,
 		.userdata = d,
 	};
+	sd_event *loop = d->tracker->loop;
+
+	if (probes_news_fd(d->probes) >= 0)
+		return mapping_stream_open(loop, d->probes, &handlers, &d->bpf_stream);
+	return perf_stream_open(loop, &handlers, &d->stream);
+}
+
+int discovery_start(struct discovery *d, struct tracker *tracker, bool multi,
+		    const char *const *globs, size_t n_globs)
+{
 	int r = 0;
 
 	*d = (struct discovery){
@@ -360,9 +371,9 @@ int discovery_start(struct discovery *d, struct tracker *tracker, bool multi,
 	}
 	if (r < 0)
 		return r;
-	r = perf_stream_open(tracker->loop, &handlers, &d->stream);
+	r = watch_mappings(d);
 	if (r < 0) {
-		log_error("watching mappings: perf_event_open: %s", strerror(-r));
+		log_error("watching mappings: %s", strerror(-r));
 		return r;
 	}
 	r = search(d, globs, n_globs, 0);
@@ -374,6 +385,7 @@ void discovery_stop(struct discovery *d, bool keep)
 {
 	free(TAKE_PTR(d->legacy));
 	d->stream = perf_stream_free(d->stream);
+	d->bpf_stream = mapping_stream_free(d->bpf_stream);
 	while (d->n_libraries > 0) {
 		struct library *library = d->libraries[--d->n_libraries];
 

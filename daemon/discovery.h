@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Finding CUDA libraries, and the processes that map them: on disk at start, in running processes
- * at start, and in every mapping made from then on (PERF_RECORD_MMAP2 on all CPUs).
+ * at start, and in every mapping made from then on.
  */
 #ifndef SRTLEAK_DISCOVERY_H
 #define SRTLEAK_DISCOVERY_H
@@ -25,7 +25,8 @@ struct discovery {
 	struct legacy *legacy; /* probes that an earlier daemon has left, while they are claimed */
 	uint64_t refused;      /* files beyond LIBRARIES_MAX */
 	struct table files;    /* by device and inode as mappings tell them: what became of it */
-	struct perf_stream *stream;
+	struct perf_stream *stream; /* one of the two */
+	struct mapping_stream *bpf_stream;
 	uint64_t records_lost;       /* mappings that the kernel could not report */
 	uint64_t late;               /* files armed only after somebody had mapped them */
 	double latencies[LATENCIES]; /* seconds from mapping to armed, the last ones */

@@ -1,9 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "log.h"
+
+/* Started by systemd, with stderr leading to the journal, which names the program itself. */
+static bool is_journal(int fd)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	uint64_t device, inode;
+	struct stat st;
+
+	return stream && sscanf(stream, "%" SCNu64 ":%" SCNu64, &device, &inode) == 2 &&
+	       fstat(fd, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+}
 
 void log_line(enum log_level level, const char *format, ...)
 {
@@ -19,5 +34,6 @@ void log_line(enum log_level level, const char *format, ...)
 	if (isatty(STDERR_FILENO))
 		fprintf(stderr, "srtleakd: %s\n", line);
 	else
-		fprintf(stderr, "<%d>srtleakd: %s\n", level, line);
+		fprintf(stderr, "<%d>%s%s\n", level,
+			is_journal(STDERR_FILENO) ? "" : "srtleakd: ", line);
 }

@@ -20,6 +20,7 @@
 #include "macro.h"
 #include "options.h"
 #include "pins.h"
+#include "perf_stream.h"
 #include "protocol.h"
 #include "reload.h"
 #include "server.h"
@@ -210,9 +211,17 @@ static int narrow(struct daemon *d)
 
 static int load_probes(struct daemon *d)
 {
-	struct object_options options = {.multi = d->multi, .pins = d->pins};
-	int r = probes_load(&options, tracker_event, &d->tracker, &d->probes);
+	struct object_options options = {
+		.multi = d->multi,
+		.tell_news = !perf_stream_permitted(),
+		.pins = d->pins,
+	};
+	int r;
 
+	if (options.tell_news)
+		log_info("perf_event_open(2) is refused (kernel.perf_event_paranoid is above 2?): "
+			 "a BPF program reports mappings in its place");
+	r = probes_load(&options, tracker_event, &d->tracker, &d->probes);
 	if (r < 0) {
 		log_error("loading the BPF programs: %s; `srtleakctl doctor` says what is missing",
 			  strerror(-r));

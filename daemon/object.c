@@ -106,6 +106,10 @@ static struct srtleak_bpf *open_skeleton(const struct object_options *options)
 	if (!s)
 		return NULL;
 	s->rodata->take_stacks = !options->no_stacks;
+	s->rodata->tell_news = options->tell_news;
+	bpf_program__set_autoload(s->progs.on_mapped, options->tell_news);
+	if (!options->tell_news)
+		bpf_map__set_max_entries(s->maps.news, (uint32_t)sysconf(_SC_PAGESIZE));
 	if (options->multi) {
 		bpf_program__set_expected_attach_type(
 			s->progs.api_entry, (enum bpf_attach_type)UAPI_BPF_TRACE_UPROBE_MULTI);
@@ -120,9 +124,23 @@ static uint64_t object_hash(const struct object_options *options)
 {
 	size_t size;
 	const void *bytes = srtleak_bpf__elf_bytes(&size);
-	const unsigned char switches[] = {options->multi, options->no_stacks};
+	const unsigned char switches[] = {options->multi, options->no_stacks, options->tell_news};
 
 	return fnv(fnv(FNV_START, bytes, size), switches, sizeof(switches));
+}
+
+uint32_t object_last_image(const struct object *object)
+{
+	__typeof__(*((struct srtleak_bpf *)NULL)->bss) globals;
+	uint32_t key = 0;
+
+	return bpf_map_lookup_elem(object->maps[MAP_bss], &key, &globals) < 0 ? 0
+									      : globals.last_image;
+}
+
+static bool is_loaded(const struct bpf_program *program)
+{
+	return bpf_program__autoload(program);
 }
 
 static int duplicate(int fd, int *ret)
@@ -140,6 +158,8 @@ static int keep_descriptors(const struct srtleak_bpf *s, struct object *object)
 	for (int i = 0; i < MAP_MAX && r == 0; i++)
 		r = duplicate(bpf_map__fd(parts.maps[i]), &object->maps[i]);
 	for (int i = 0; i < PROGRAM_MAX && r == 0; i++) {
+		if (!is_loaded(parts.programs[i]))
+			continue;
 		r = duplicate(bpf_program__fd(parts.programs[i]), &object->programs[i]);
 		if (r == 0 && parts.links[i])
 			r = duplicate(bpf_link__fd(parts.links[i]), &object->links[i]);
@@ -181,6 +201,8 @@ static int pin(struct pins *pins, const struct object *object)
 	for (int i = 0; i < MAP_MAX && r == 0; i++)
 		r = put(pins, object->maps[i], "map", map_names[i]);
 	for (int i = 0; i < PROGRAM_MAX && r == 0; i++) {
+		if (object->programs[i] < 0)
+			continue;
 		r = put(pins, object->programs[i], "program", program_names[i]);
 		if (r == 0 && object->links[i] >= 0)
 			r = put(pins, object->links[i], "life", program_names[i]);
@@ -224,6 +246,8 @@ static int adopt(struct pins *pins, const struct srtleak_bpf *s, struct object *
 			r = check_map(object->maps[i], parts.maps[i]);
 	}
 	for (int i = 0; i < PROGRAM_MAX && r == 0; i++) {
+		if (!is_loaded(parts.programs[i]))
+			continue;
 		r = get(pins, "program", program_names[i], &object->programs[i]);
 		if (r == 0)
 			r = check_program(object->programs[i], program_names[i]);

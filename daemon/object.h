@@ -4,14 +4,16 @@
 #define SRTLEAK_OBJECT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "pins.h"
 
 /* What is used of it: X(name in the object). */
 #define OBJECT_MAPS(X) \
 	X(threads)     \
-	X(live) X(processes) X(python) X(policies) X(tracked) X(stacks) X(events) X(counters) X(bss)
-#define OBJECT_PROGRAMS(X) X(api_entry) X(api_return) X(on_exit) X(on_exec) X(on_fork)
+	X(live)        \
+	X(processes) X(python) X(policies) X(tracked) X(stacks) X(events) X(news) X(counters) X(bss)
+#define OBJECT_PROGRAMS(X) X(api_entry) X(api_return) X(on_exit) X(on_exec) X(on_fork) X(on_mapped)
 
 enum object_map {
 #define X(name) MAP_##name,
@@ -35,6 +37,7 @@ struct object {
 
 struct object_options {
 	bool multi;        /* load the uprobe programs for multi links; else for perf links */
+	bool tell_news;    /* of mappings and exec (mapping_stream.h) */
 	bool no_stacks;    /* what the probes cost without them (tests/bench) */
 	struct pins *pins; /* NULL: nothing is adopted or pinned; stays the caller's */
 };
@@ -45,6 +48,9 @@ struct object_options {
  */
 int object_open(const struct object_options *options, struct object *ret, int *ret_pins_error);
 void object_close(struct object *object);
+
+/* The number that was given to a process image last; 0 where it cannot be read. */
+uint32_t object_last_image(const struct object *object);
 
 const char *object_program_name(enum object_program program);
 

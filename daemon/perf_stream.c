@@ -2,7 +2,6 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/perf_event.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -144,7 +143,8 @@ static int on_readable(sd_event_source *source, int fd, uint32_t revents, void *
 	return 0;
 }
 
-static int open_cpu(struct perf_stream *s, sd_event *loop, int cpu)
+/* Mappings and exec, without a counter. */
+static long open_event(int cpu)
 {
 	struct perf_event_attr attr = {
 		.type = PERF_TYPE_SOFTWARE,
@@ -161,9 +161,24 @@ static int open_cpu(struct perf_stream *s, sd_event *loop, int cpu)
 		.use_clockid = 1,
 		.clockid = CLOCK_BOOTTIME,
 	};
+
+	return syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
+bool perf_stream_permitted(void)
+{
+	long fd = open_event(0);
+
+	if (fd >= 0)
+		close((int)fd);
+	return fd >= 0 || (errno != EACCES && errno != EPERM);
+}
+
+static int open_cpu(struct perf_stream *s, sd_event *loop, int cpu)
+{
 	struct cpu_ring *ring = &s->rings[s->n_rings];
 	void *mapped;
-	long fd = syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+	long fd = open_event(cpu);
 
 	if (fd < 0)
 		return errno == ENODEV ? 0 : -errno; /* a CPU that is offline maps nothing */

@@ -3,6 +3,7 @@
 #ifndef SRTLEAK_PERF_STREAM_H
 #define SRTLEAK_PERF_STREAM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <systemd/sd-event.h>
@@ -24,6 +25,9 @@ struct perf_handlers {
 	void (*lost)(uint64_t records, void *userdata);
 	void *userdata;
 };
+
+/* False where perf_event_open(2) is not for this process, whatever the reason. */
+bool perf_stream_permitted(void);
 
 int perf_stream_open(sd_event *loop, const struct perf_handlers *handlers,
 		     struct perf_stream **ret);

@@ -125,6 +125,11 @@ int probes_ring_fd(const struct probes *p)
 	return ring_buffer__epoll_fd(p->ring);
 }
 
+int probes_news_fd(const struct probes *p)
+{
+	return p->object.programs[PROGRAM_on_mapped] >= 0 ? p->object.maps[MAP_news] : -1;
+}
+
 bool probes_consume(struct probes *p)
 {
 	p->turn_ends = clock_monotonic_ns() + PROBES_TURN_NS;
@@ -213,16 +218,7 @@ int probes_noted(const struct probes *p, pid_t pid, struct tracked *ret)
 
 uint32_t probes_last_image(const struct probes *p)
 {
-	struct {
-		uint64_t last_id; /* as bpf/maps.h lays them out */
-		uint32_t last_image, zero;
-	} numbers;
-	uint32_t key = 0;
-
-	/* Without an answer, every image counts as younger than the look. */
-	return bpf_map_lookup_elem(p->object.maps[MAP_bss], &key, &numbers) < 0
-		       ? 0
-		       : numbers.last_image;
+	return object_last_image(&p->object);
 }
 
 /* The probes leave this counter alone, so nothing is lost between look and update. */

@@ -36,6 +36,9 @@ int probes_return(const struct probes *p);
 /* Readable when a probe has forced a wake-up; smaller fills wait for probes_consume(). */
 int probes_ring_fd(const struct probes *p);
 
+/* The map that holds the ring of struct mapping_news; -1 without the option tell_news. */
+int probes_news_fd(const struct probes *p);
+
 /* Hands over what is in the ring, for some milliseconds at most, because naming a new stack takes
  * long and others wait; returns whether there may be more.
  */

@@ -13,6 +13,7 @@
 #define STACKS_PER_PROCESS (1U << 14)    /* distinct stacks of one process */
 #define RING_BYTES (4U << 20)            /* events on their way to the daemon; a power of two */
 #define RING_WAKE_BYTES (RING_BYTES / 8) /* written between two wake-ups; a power of two */
+#define NEWS_BYTES (256U << 10)          /* news of mappings; a power of two */
 
 /* Of one allocation; a fake library may say anything. No address space is larger. */
 #define SIZE_BITS 48

@@ -39,6 +39,18 @@ struct event {
 };
 _Static_assert(sizeof(struct event) == 64, "an event is one cache line");
 
+/* One record of the second ring buffer, which stands in for perf_event_open(2) where that is not
+ * for us: a process has mapped something executable, or has become another program.
+ */
+struct mapping_news {
+	__u64 time_ns; /* CLOCK_BOOTTIME */
+	__u64 start;   /* address; 0: exec */
+	__u64 lost;    /* records lost so far */
+	__u32 tgid;
+	__u32 zero;
+};
+_Static_assert(sizeof(struct mapping_news) == 32, "no padding in records");
+
 /* The live map: what is outstanding, keyed by what a free names.
  *
  * An image is one program run by one process: (pid, start time) until exit or exec. Its number is

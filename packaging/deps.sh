@@ -12,7 +12,7 @@ packages="
 	libcmocka-dev python3 python3-pytest python3-yaml python3.11
 	clang-format clang-tidy
 	prometheus
-	scdoc mandoc
+	scdoc mandoc debhelper lintian blhc systemd
 "
 
 missing=

@@ -123,6 +123,7 @@ def lint():
 
 STEPS = [
     ("lint", lint),
+    ("packaging", lambda: pytest(["tests/packaging"], BUILD)),
     ("unit", lambda: unit(BUILD)),
     ("unit, sanitized", lambda: unit(BUILD / "sanitize")),
     ("client", lambda: pytest(["tests/unit"], BUILD)),

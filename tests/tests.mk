@@ -55,6 +55,13 @@ matrix:
 	$(MAKE) all fixtures
 	tests/matrix/run.sh
 
+# The Debian package under systemd, emulated.
+system:
+	packaging/deps.sh qemu-system-x86 cpio mmdebstrap
+	$(MAKE) deb
+	$(MAKE) fixtures
+	tests/system/run.sh
+
 tests: fixtures $(UNIT) $(BENCH) all
 
 check: deps
@@ -72,4 +79,4 @@ lint-tidy: $(TOP)/gen/srtleak.skel.h
 		xargs -P $(shell nproc) -n 8 sh -c \
 		'clang-tidy --quiet "$$@" -- -std=gnu11 $(CPPFLAGS) 2>&1' sh
 
-.PHONY: fixtures bench matrix tests check lint lint-format lint-tidy
+.PHONY: fixtures bench matrix system tests check lint lint-format lint-tidy

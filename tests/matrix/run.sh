@@ -13,13 +13,13 @@ cd "$(dirname "$0")/../.."
 # Series of kernels; those that must work, and those whose failure is only told.
 must="6.1 6.12 7"
 may="5.10"
-suites="bullseye-security bookworm-security trixie-security trixie-backports"
-meta=linux-image-cloud-amd64
 modes="auto multi perf"
 python=/usr/bin/python3.11
 guest_seconds=300
 
 cache=$PWD/build/matrix
+# shellcheck source=tests/matrix/kernels.sh
+. tests/matrix/kernels.sh
 passed=0
 failed=0
 skipped=0
@@ -67,57 +67,6 @@ need_tools() {
 		missing "guests are x86_64"
 		finish
 	fi
-}
-
-# apt with sources and state of its own: the system's stay as they are.
-apt_own() { # TOOL ARGUMENTS...
-	local tool=$1
-	shift
-	"$tool" -q -o Dir::Etc::SourceList="$cache/sources.list" -o Dir::Etc::SourceParts=- \
-		-o Dir::State="$cache/apt" -o Dir::State::Status=/dev/null \
-		-o Dir::Cache="$cache/apt" "$@" 2>>"$work/apt.log"
-}
-
-# Suites of other releases, from the mirrors that this system is configured to use.
-update_lists() {
-	# shellcheck disable=SC2016 # apt expands these
-	local format='$(LABEL) $(REPO_URI)' label uri suite wanted
-	mkdir -p "$cache/apt/lists/partial" "$cache/apt/archives/partial"
-	apt-get indextargets --format "$format" | sort -u >"$work/mirrors"
-	for suite in $suites; do
-		case $suite in
-		*-security) wanted=Debian-Security ;;
-		*) wanted=Debian ;;
-		esac
-		while read -r label uri; do
-			[ "$label" = $wanted ] && echo "deb $uri $suite main"
-		done <"$work/mirrors"
-	done >"$cache/sources.list" || true
-	apt_own apt-get update >>"$work/apt.log" || echo "matrix: working with older package lists"
-}
-
-# The newest package of a series that any suite's meta-package leads to.
-package_of() { # SERIES
-	local series=${1//./\\.} image
-	image=$(apt_own apt-cache show $meta | grep -o "linux-image-$series\.[^ ,]*" |
-		sort -uV | tail -n 1) || return 1
-	# From 7.0 on the image is in a package of its own.
-	apt_own apt-cache depends "$image" | grep -o 'linux-binary-[^ ]*' || echo "$image"
-}
-
-# Prints the path of a series's kernel image, which is fetched unless it is there.
-fetch() { # SERIES
-	local package path
-	package=$(package_of "$1") || return 1
-	path=$cache/vmlinuz-${package#linux-*-}
-	if [ ! -s "$path" ]; then
-		(cd "$work" && apt_own apt-get download "$package" >>apt.log) || return 1
-		dpkg-deb --fsys-tarfile "$work/$package"_*.deb |
-			tar -xO --wildcards --no-anchored 'vmlinuz*' >"$work/vmlinuz" || return 1
-		[ -s "$work/vmlinuz" ] || return 1
-		mv "$work/vmlinuz" "$path"
-	fi
-	echo "$path"
 }
 
 # Every file of Python's library that the program in the guest loads.
