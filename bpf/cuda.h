@@ -80,11 +80,11 @@ static __always_inline void report(struct process_image *p, __u32 type, __u64 ad
 		__sync_fetch_and_add(&p->lost_events, 1);
 }
 
-static __always_inline void report_freed(struct process_image *p, __u64 addr,
-					 const struct live_value *value)
+/* An EVENT_FREE says which row has freed, in place of a result. */
+static __always_inline void report_freed(struct process_image *p, struct thread *th)
 {
 	count(COUNTER_FREES_MATCHED);
-	report(p, EVENT_FREE, addr, value, 0);
+	report(p, EVENT_FREE, th->pointer, &th->taken, COOKIE_API(th->cookie));
 }
 
 /* The process ceased to be tracked in the middle of a free: nobody is to be told, but it counts. */
@@ -104,7 +104,7 @@ static __always_inline void abandon(struct process_image *p, struct thread *th)
 	if (p)
 		__sync_fetch_and_add(&p->lost_returns, 1);
 	if (p && th->taken.id && p->image == th->image)
-		report_freed(p, th->pointer, &th->taken);
+		report_freed(p, th);
 	else
 		forsake(th);
 	th->outer_sp = 0;
@@ -214,7 +214,7 @@ static __always_inline void supersede(struct process_image *p, const struct live
 		return;
 	__sync_fetch_and_add(&p->live, -1);
 	count(COUNTER_SUPERSEDED);
-	report(p, EVENT_FREE, key->addr, &gone, 0);
+	report(p, EVENT_FREE, key->addr, &gone, API_MAX);
 }
 
 static __always_inline void end_alloc(struct pt_regs *ctx, struct task_struct *task,
@@ -286,15 +286,15 @@ static __always_inline void end_free(struct process_image *p, struct thread *th,
 		if (!bpf_map_update_elem(&live, &key, &th->taken, BPF_NOEXIST)) {
 			__sync_fetch_and_add(&p->live, 1);
 			/* News only if the daemon repaired its tables meanwhile. */
-			report(p, EVENT_ALLOC, th->pointer, &th->taken, 0);
+			report(p, EVENT_ALLOC, th->pointer, &th->taken, result);
 			return;
 		}
 		/* Not put back: the daemon must not keep what the live map has not. */
 		count(COUNTER_DROPPED_LIVE_FULL);
 		__sync_fetch_and_add(&p->over_limit, 1);
-		report(p, EVENT_FREE, th->pointer, &th->taken, 0);
+		report(p, EVENT_FREE, th->pointer, &th->taken, API_MAX);
 	} else if (th->taken.id) {
-		report_freed(p, th->pointer, &th->taken);
+		report_freed(p, th);
 	} else if (th->pointer) { /* freeing NULL is legal and does nothing */
 		count(COUNTER_FREES_UNKNOWN);
 		report(p, EVENT_FREE_UNKNOWN, th->pointer, &unknown, 0);

@@ -20,6 +20,8 @@
 
 struct client {
 	int fd;
+	int stop_fd;   /* of client_follow(), else -1 */
+	bool is_begun; /* a reply has come */
 	bool done;
 	char *buffer; /* what was received and not yet handed out */
 	size_t length;
@@ -61,6 +63,7 @@ static int open_with(const char *path, int flags, struct client **ret)
 		return -ENOMEM;
 	}
 	client->fd = fd;
+	client->stop_fd = -1;
 	*ret = client;
 	return 0;
 }
@@ -109,6 +112,11 @@ static int send_all(int fd, const char *data, size_t length)
 	return 0;
 }
 
+void client_follow(struct client *client, int stop_fd)
+{
+	client->stop_fd = stop_fd;
+}
+
 int client_send(struct client *client, const char *method, json_t *parameters, bool more)
 {
 	_cleanup_(json_cleanup) json_t *request = json_pack("{s:s}", "method", method);
@@ -133,14 +141,34 @@ static int64_t now_ms(void)
 	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static int wait_readable(int fd, int64_t deadline_ms)
+/* A stream that never pauses must not keep the user from ending it. */
+static bool is_to_stop(const struct client *client)
 {
-	struct pollfd entry = {.fd = fd, .events = POLLIN};
+	struct pollfd entries[] = {
+		{.fd = client->stop_fd, .events = POLLIN}, /* skipped by poll() where negative */
+		{.fd = client->stop_fd >= 0 ? STDOUT_FILENO : -1},
+	};
+
+	return client->stop_fd >= 0 && poll(entries, ARRAY_SIZE(entries), 0) > 0 &&
+	       (entries[0].revents || entries[1].revents & POLLERR);
+}
+
+static int wait_readable(const struct client *client, int64_t deadline_ms)
+{
+	bool follows = client->stop_fd >= 0;
+	struct pollfd entries[] = {
+		{.fd = client->fd, .events = POLLIN},
+		{.fd = client->stop_fd, .events = POLLIN}, /* skipped by poll() where negative */
+		{.fd = follows ? STDOUT_FILENO : -1},
+	};
 	int64_t left = deadline_ms - now_ms();
-	int n = poll(&entry, 1, left > 0 ? (int)left : 0);
+	int timeout = follows && client->is_begun ? -1 : left > 0 ? (int)left : 0;
+	int n = poll(entries, ARRAY_SIZE(entries), timeout);
 
 	if (n < 0)
 		return errno == EINTR ? 0 : -errno;
+	if (entries[1].revents || entries[2].revents & POLLERR)
+		return -ECANCELED;
 	return n == 0 ? -ETIMEDOUT : 0;
 }
 
@@ -224,6 +252,7 @@ int client_try_next(struct client *client, json_t **ret)
 	reply = take_message(client, (size_t)length);
 	if (!json_is_object(reply))
 		return -EPROTO;
+	client->is_begun = true;
 	client->done = !json_is_true(json_object_get(reply, "continues"));
 	if (json_object_get(reply, "error")) {
 		client->done = true;
@@ -242,11 +271,11 @@ int client_next(struct client *client, json_t **ret)
 	int64_t deadline_ms = now_ms() + TIMEOUT_S * INT64_C(1000);
 
 	for (;;) {
-		int r = client_try_next(client, ret);
+		int r = is_to_stop(client) ? -ECANCELED : client_try_next(client, ret);
 
 		if (r != -EAGAIN)
 			return r;
-		r = wait_readable(client->fd, deadline_ms);
+		r = wait_readable(client, deadline_ms);
 		if (r < 0)
 			return r;
 	}

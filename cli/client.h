@@ -21,6 +21,12 @@ int client_open_nowait(const char *path, struct client **ret);
 struct client *client_free(struct client *client);
 void client_cleanup(struct client **client);
 
+/* Says that replies go on without end: behind the first one, the next may take as long as it likes.
+ * client_next() returns -ECANCELED as soon as `stop_fd` is readable or nobody reads standard output
+ * any more.
+ */
+void client_follow(struct client *client, int stop_fd);
+
 /* Sends a request; `parameters` may be NULL. With `more` the daemon may answer in several replies.
  */
 int client_send(struct client *client, const char *method, json_t *parameters, bool more);
@@ -32,6 +38,7 @@ int client_send(struct client *client, const char *method, json_t *parameters, b
  *   -ETIMEDOUT   a reply took longer than ten seconds
  *   -EMSGSIZE    a reply is longer than PROTOCOL_REPLY_MAX
  *   -EPROTO      a reply is not what protocol.h says
+ *   -ECANCELED   see client_follow()
  */
 int client_next(struct client *client, json_t **ret);
 

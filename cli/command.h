@@ -41,7 +41,7 @@ struct command {
 	const char *summary;
 	unsigned accepts;
 	uint32_t limit; /* default of --limit */
-	bool takes_pid;
+	bool takes_pid; /* it must be given unless `args` has it in brackets */
 	/* Returns an enum cli_status, and has reported what went wrong if it is not CLI_OK. */
 	int (*run)(const struct options *options);
 };
@@ -51,6 +51,7 @@ int cmd_sites(const struct options *options);
 int cmd_allocs(const struct options *options);
 int cmd_track(const struct options *options);
 int cmd_untrack(const struct options *options);
+int cmd_watch(const struct options *options);
 int cmd_status(const struct options *options);
 int cmd_top(const struct options *options);
 int cmd_doctor(const struct options *options);

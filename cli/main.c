@@ -21,6 +21,7 @@ static const struct command commands[] = {
 	 OPTION_KIND | OPTION_SORT | OPTION_LIMIT, 20, true, cmd_sites},
 	{"allocs", "PID", "single outstanding allocations",
 	 OPTION_SITE | OPTION_OLDER_THAN | OPTION_LIMIT, 100, true, cmd_allocs},
+	{"watch", "[PID]", "what happens now, one line an event", 0, 0, true, cmd_watch},
 	{"track", "PID", "switch the tracking of a process on", 0, 0, true, cmd_track},
 	{"untrack", "PID", "switch it off, until the process ends", 0, 0, true, cmd_untrack},
 	{"status", "", "the daemon: probes, losses, limits, cost", 0, 0, false, cmd_status},

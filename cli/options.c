@@ -330,6 +330,8 @@ int options_parse_command(int argc, char **argv, const struct command *command,
 		error_usage(command->name, "unexpected argument %s", argv[optind + operands]);
 		return -EINVAL;
 	}
+	if (argc - optind < operands && command->args[0] == '[')
+		return 0;
 	if (argc - optind < operands) {
 		error_usage(command->name, "it needs the PID of a process");
 		return -EINVAL;

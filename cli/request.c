@@ -9,8 +9,10 @@
 #include "output.h"
 #include "protocol.h"
 #include "request.h"
+#include "stop.h"
 
 #define DUMP_FLAGS (JSON_COMPACT | JSON_ENCODE_ANY | JSON_ENSURE_ASCII)
+#define TIME_DIGITS 16 /* of Unix seconds in a double: microseconds, and no noise behind them */
 
 static const struct {
 	int error;
@@ -105,6 +107,10 @@ static int report_failure(const struct client *client, const struct request *req
 	case ECONNRESET:
 		return error_report(CLI_UNREACHABLE, look, what,
 				    "the daemon closed the connection before it had answered");
+	case ESHUTDOWN:
+		return error_report(CLI_UNREACHABLE, look, what,
+				    "the daemon closed the connection: it has ended, or this "
+				    "program did not read for too long");
 	case ETIMEDOUT:
 		return error_report(CLI_UNREACHABLE, look, what,
 				    "the daemon does not answer within 10 s");
@@ -184,6 +190,21 @@ static int print_reply(const json_t *parameters, const json_t *items, bool first
 	return err;
 }
 
+/* An object a line. */
+static int print_lines(const json_t *parameters, const json_t *items, bool first, void *userdata)
+{
+	(void)parameters;
+	(void)first;
+	(void)userdata;
+	for (size_t i = 0; i < json_array_size(items); i++) {
+		if (json_dumpf(json_array_get(items, i), stdout,
+			       DUMP_FLAGS | JSON_REAL_PRECISION(TIME_DIGITS)) < 0)
+			return -EIO;
+		putchar('\n');
+	}
+	return 0;
+}
+
 static int handle_reply(const struct request *request, const json_t *parameters, bool first)
 {
 	const json_t *items = NULL;
@@ -219,7 +240,24 @@ static int exchange(struct client *client, const struct request *request, json_t
 		if (r < 0)
 			return r;
 		first = false;
+		/* Nobody is to wait for lines until a buffer is full. main() tells of a failure. */
+		if (request->endless && fflush(stdout) != 0)
+			return 0;
 	}
+}
+
+static int exchange_endless(struct client *client, const struct request *request,
+			    json_t *parameters)
+{
+	int stop_fd = stop_on_signals(), r;
+
+	if (stop_fd < 0)
+		return stop_fd;
+	client_follow(client, stop_fd);
+	r = exchange(client, request, parameters);
+	if (r == -ECANCELED)
+		return 0;
+	return r == -ECONNRESET ? -ESHUTDOWN : r;
 }
 
 int request_run(const struct options *options, const struct request *request, json_t *parameters)
@@ -233,13 +271,13 @@ int request_run(const struct options *options, const struct request *request, js
 	if (r < 0)
 		return report_connect(options->socket, -r);
 	if (options->json) {
-		asked.reply = print_reply;
+		asked.reply = request->endless ? print_lines : print_reply;
 		asked.userdata = &stream;
 	}
-	r = exchange(client, &asked, owned);
+	r = (request->endless ? exchange_endless : exchange)(client, &asked, owned);
 	if (r < 0)
 		return report_failure(client, request, -r);
-	if (options->json)
+	if (options->json && !request->endless)
 		puts(request->items ? "]}" : "}");
 	return CLI_OK;
 }

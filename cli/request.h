@@ -17,6 +17,7 @@ struct request {
 	const char *if_denied; /* what to do where permission is denied; NULL: as usual */
 	const char
 		*items; /* the array that is spread over the replies; NULL: one reply, no array */
+	bool endless;   /* replies go on until somebody ends it; JSON is one item a line */
 	/* Gets the parameters of a reply and the items in it (NULL without an array). Returns 0, or
 	 * a negative errno that ends the request.
 	 */
@@ -29,7 +30,8 @@ const char *request_connect_words(int error);
 
 /* Does a request, with `parameters` (taken over, may be NULL), from connection to the last reply.
  * With
- * --json the object goes to standard output and request->reply is not used. Returns an enum
+ * --json the object goes to standard output and request->reply is not used. An endless request also
+ * ends, with CLI_OK, at Ctrl-C and when nobody reads standard output any more. Returns an enum
  * cli_status and has reported what went wrong if that is not CLI_OK.
  */
 int request_run(const struct options *options, const struct request *request, json_t *parameters);

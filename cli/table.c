@@ -42,7 +42,7 @@ struct table *table_new(const struct table_column *columns, size_t n, bool gap)
 	table->n_columns = MIN(n, (size_t)COLUMNS_MAX);
 	table->gap = gap;
 	for (size_t i = 0; i < table->n_columns; i++) {
-		table->width[i] = output_width(columns[i].title);
+		table->width[i] = MAX(output_width(columns[i].title), columns[i].min_width);
 		table->hidden[i] = columns[i].optional;
 	}
 	return table;
@@ -209,7 +209,7 @@ static int print_cells(const struct table *table, enum style style, char *const 
 	return 0;
 }
 
-static int print_titles(struct table *table)
+int table_titles(struct table *table)
 {
 	char *titles[COLUMNS_MAX];
 
@@ -238,7 +238,7 @@ int table_print(struct table *table)
 	int err = table->error;
 
 	if (!err && !table->titles_printed && table->n_lines)
-		err = print_titles(table);
+		err = table_titles(table);
 	for (size_t i = 0; i < table->n_lines && !err; i++)
 		err = print_line(table, &table->lines[i]);
 	forget_lines(table);

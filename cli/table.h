@@ -16,6 +16,7 @@ struct table_column {
 	bool right;       /* aligned to the right, as numbers are */
 	bool optional;    /* left out where no row of the first portion has a value */
 	size_t max_width; /* longer text is cut; 0: never */
+	size_t min_width; /* of a column whose first values do not tell how wide it will be */
 };
 
 struct table;
@@ -28,6 +29,9 @@ struct table *table_new(const struct table_column *columns, size_t n, bool gap);
 /* Always returns NULL. */
 struct table *table_free(struct table *table);
 void table_cleanup(struct table **table);
+
+/* Prints the titles now, rows or not. Returns 0 or -ENOMEM. */
+int table_titles(struct table *table);
 
 /* Begins a row; cells are then added from left to right. Memory that ran short in any of these
  * functions is told by the next table_print().

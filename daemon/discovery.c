@@ -239,7 +239,7 @@ static bool mapped(struct discovery *d, pid_t pid, const struct procfs_mapping *
 	/* A runtime allocates through the driver, whose own probes see what was missed above. */
 	if (late && library->family == FAMILY_CUDART && driver_probed(d))
 		late = false;
-	tracker_discover(d->tracker, pid, late);
+	tracker_discover(d->tracker, pid, late, mapped_ns ? mapped_ns : clock_boottime_ns());
 	return true;
 }
 
@@ -261,11 +261,11 @@ static void on_perf_mapping(const struct perf_mapping *record, void *userdata)
 	(void)mapped(d, record->pid, &mapping, record->time_ns, 0);
 }
 
-static void on_perf_executed(pid_t pid, void *userdata)
+static void on_perf_executed(pid_t pid, uint64_t time_ns, void *userdata)
 {
 	struct discovery *d = userdata;
 
-	tracker_executed(d->tracker, pid);
+	tracker_executed(d->tracker, pid, time_ns);
 }
 
 static void on_perf_lost(uint64_t records, void *userdata)

@@ -117,6 +117,13 @@ void jw_double(struct json_writer *j, const char *key, double value)
 	buffer_printf(j->out, "%.3f", value);
 }
 
+void jw_time(struct json_writer *j, const char *key, uint64_t unix_ns)
+{
+	begin_value(j, key);
+	buffer_printf(j->out, "%" PRIu64 ".%06" PRIu64, unix_ns / 1000000000,
+		      unix_ns / 1000 % 1000000);
+}
+
 void jw_bool(struct json_writer *j, const char *key, bool value)
 {
 	begin_value(j, key);

@@ -24,7 +24,8 @@ void jw_end_array(struct json_writer *j);
 void jw_string(struct json_writer *j, const char *key, const char *value); /* NULL: null */
 void jw_u64(struct json_writer *j, const char *key, uint64_t value);       /* at most INT64_MAX */
 void jw_i64(struct json_writer *j, const char *key, int64_t value);
-void jw_double(struct json_writer *j, const char *key, double value); /* not finite: null */
+void jw_double(struct json_writer *j, const char *key, double value);   /* not finite: null */
+void jw_time(struct json_writer *j, const char *key, uint64_t unix_ns); /* seconds, to the µs */
 void jw_bool(struct json_writer *j, const char *key, bool value);
 void jw_null(struct json_writer *j, const char *key);
 void jw_hex(struct json_writer *j, const char *key, uint64_t value); /* "0x…" */

@@ -58,7 +58,7 @@ static int on_news(void *userdata, void *data, size_t size)
 	if (news->start)
 		procfs_mappings((pid_t)news->tgid, on_mapping, &search);
 	else
-		s->handlers.executed((pid_t)news->tgid, s->handlers.userdata);
+		s->handlers.executed((pid_t)news->tgid, news->time_ns, s->handlers.userdata);
 	return 0;
 }
 

@@ -83,6 +83,16 @@ static void on_mmap2(const struct perf_stream *s, const struct mmap2_record *rec
 	s->handlers.mapping(&mapping, s->handlers.userdata);
 }
 
+static void on_exec(const struct perf_stream *s, const struct comm_record *record)
+{
+	struct sample_id id;
+
+	if (record->header.size < sizeof(*record) + sizeof(id))
+		return;
+	memcpy(&id, (const char *)record + record->header.size - sizeof(id), sizeof(id));
+	s->handlers.executed((pid_t)record->pid, id.time_ns, s->handlers.userdata);
+}
+
 static void dispatch(const struct perf_stream *s)
 {
 	const struct perf_event_header *header = (const void *)s->record;
@@ -92,10 +102,8 @@ static void dispatch(const struct perf_stream *s)
 		on_mmap2(s, (const void *)s->record);
 		break;
 	case PERF_RECORD_COMM:
-		if (header->misc & PERF_RECORD_MISC_COMM_EXEC &&
-		    header->size >= sizeof(struct comm_record))
-			s->handlers.executed((pid_t)((const struct comm_record *)header)->pid,
-					     s->handlers.userdata);
+		if (header->misc & PERF_RECORD_MISC_COMM_EXEC)
+			on_exec(s, (const void *)s->record);
 		break;
 	case PERF_RECORD_LOST:
 		if (header->size >= sizeof(struct lost_record))

@@ -21,7 +21,7 @@ struct perf_mapping {
 
 struct perf_handlers {
 	void (*mapping)(const struct perf_mapping *mapping, void *userdata);
-	void (*executed)(pid_t pid, void *userdata);
+	void (*executed)(pid_t pid, uint64_t time_ns, void *userdata);
 	void (*lost)(uint64_t records, void *userdata);
 	void *userdata;
 };

@@ -88,6 +88,7 @@ void process_empty(struct process *p)
 	memset(p->history, 0, sizeof(p->history));
 	memset(p->failures, 0, sizeof(p->failures));
 	p->frees_unknown = 0;
+	p->lost_events = 0;
 	p->python = python_free(p->python);
 	p->python_search = PYTHON_NOT_FOUND;
 	p->python_attempts = 0;

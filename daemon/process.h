@@ -86,6 +86,7 @@ struct process {
 	pid_t pid;
 	uint64_t start_ticks;           /* USER_HZ after boot; with the pid, who it is */
 	double started_at, attached_at; /* Unix seconds */
+	uint64_t found_ns;              /* of the news that led to it, CLOCK_BOOTTIME */
 	uint32_t image;                 /* as the probes number it; 0: has not called yet */
 	uid_t uid;
 	pid_t group;
@@ -100,6 +101,7 @@ struct process {
 	struct history history[KIND_MAX]; /* outstanding bytes */
 	uint64_t failures[API_MAX];
 	uint64_t frees_unknown;
+	uint32_t lost_events; /* of this image, as told to those who watch */
 	unsigned int partial; /* 1 << enum process_partial */
 	unsigned int noted_partial;
 	bool is_noted; /* with the partial above, for the next daemon */

@@ -10,7 +10,8 @@
 #define MESSAGE_BYTES (256U << 10) /* no further item is begun behind this */
 
 static const struct reply_method *const methods[] = {
-	&reply_ps, &reply_sites, &reply_allocs, &reply_status, &reply_track, &reply_untrack,
+	&reply_ps,     &reply_sites, &reply_allocs,  &reply_watch,
+	&reply_status, &reply_track, &reply_untrack,
 };
 
 void reply_write_error(struct buffer *out, const char *error, const char *key, const char *value)
@@ -135,6 +136,29 @@ void reply_partial(struct json_writer *out, const struct process *process)
 	jw_end_array(out);
 }
 
+void reply_python_frame(struct json_writer *out, const char *key,
+			const struct site_python_frame *frame)
+{
+	jw_begin_object(out, key);
+	jw_string(out, "function", frame->function);
+	jw_string(out, "file", frame->file);
+	if (frame->line > 0)
+		jw_i64(out, "line", frame->line);
+	else
+		jw_null(out, "line");
+	jw_end_object(out);
+}
+
+void reply_native_frame(struct json_writer *out, const char *key,
+			const struct site_native_frame *frame)
+{
+	jw_begin_object(out, key);
+	jw_string(out, "module", frame->module);
+	jw_string(out, "symbol", frame->symbol);
+	jw_u64(out, "offset", frame->offset);
+	jw_end_object(out);
+}
+
 static const struct reply_method *find_method(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
@@ -175,6 +199,11 @@ struct reply *reply_begin(const struct subject *subject, const struct caller *ca
 	return reply;
 }
 
+bool reply_is_ready(const struct reply *reply)
+{
+	return !reply->method->is_ready || reply->method->is_ready(reply);
+}
+
 bool reply_next(struct reply *reply, struct buffer *out)
 {
 	struct json_writer j = {.out = out};
@@ -198,6 +227,7 @@ struct reply *reply_free(struct reply *reply)
 	if (!reply)
 		return NULL;
 	free(reply->items);
+	watcher_free(reply->watcher);
 	free(reply);
 	return NULL;
 }

@@ -33,12 +33,14 @@ struct reply;
 
 /* One method. `begin` checks the parameters and prepares; on failure it has written the error's
  * name and parameters with reply_error() and returns false. `write` adds the members of the next
- * message to the open object and returns whether more are to come.
+ * message to the open object and returns whether more are to come. `is_ready` says whether there is
+ * something to write by now; NULL: always.
  */
 struct reply_method {
 	const char *name;
 	bool (*begin)(struct reply *reply, const json_t *parameters);
 	bool (*write)(struct reply *reply, struct json_writer *out);
+	bool (*is_ready)(const struct reply *reply);
 };
 
 struct reply {
@@ -61,7 +63,8 @@ struct reply {
 	bool history;  /* with the last minutes of each item */
 	uint64_t site; /* allocs: 0: of every site */
 	uint64_t older_than_ns;
-	bool mapped; /* track: it maps a probed library */
+	bool mapped;             /* track: it maps a probed library */
+	struct watcher *watcher; /* watch */
 };
 
 /* Starts a reply to a request of `size` bytes. NULL where the request is answered already, by an
@@ -69,6 +72,9 @@ struct reply {
  */
 struct reply *reply_begin(const struct subject *subject, const struct caller *caller,
 			  const char *request, size_t size, struct buffer *out);
+
+/* Whether there is a next message by now. Asked again after each turn of the loop. */
+bool reply_is_ready(const struct reply *reply);
 
 /* Appends the next message to out; returns whether more are to come. */
 bool reply_next(struct reply *reply, struct buffer *out);
@@ -105,7 +111,13 @@ void reply_history(struct json_writer *out, const struct reply *reply, const str
 
 void reply_partial(struct json_writer *out, const struct process *process);
 
-extern const struct reply_method reply_ps, reply_sites, reply_allocs, reply_status, reply_track,
-	reply_untrack;
+/* Frames of a stack, as objects. */
+void reply_python_frame(struct json_writer *out, const char *key,
+			const struct site_python_frame *frame);
+void reply_native_frame(struct json_writer *out, const char *key,
+			const struct site_native_frame *frame);
+
+extern const struct reply_method reply_ps, reply_sites, reply_allocs, reply_status, reply_watch,
+	reply_track, reply_untrack;
 
 #endif

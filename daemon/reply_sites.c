@@ -148,25 +148,12 @@ static bool begin(struct reply *reply, const json_t *parameters)
 static void write_frames(struct json_writer *out, const struct site *site)
 {
 	jw_begin_array(out, "python");
-	for (size_t i = 0; i < site->n_python; i++) {
-		jw_begin_object(out, NULL);
-		jw_string(out, "function", site->python[i].function);
-		jw_string(out, "file", site->python[i].file);
-		if (site->python[i].line > 0)
-			jw_i64(out, "line", site->python[i].line);
-		else
-			jw_null(out, "line");
-		jw_end_object(out);
-	}
+	for (size_t i = 0; i < site->n_python; i++)
+		reply_python_frame(out, NULL, &site->python[i]);
 	jw_end_array(out);
 	jw_begin_array(out, "native");
-	for (size_t i = 0; i < site->n_native; i++) {
-		jw_begin_object(out, NULL);
-		jw_string(out, "module", site->native[i].module);
-		jw_string(out, "symbol", site->native[i].symbol);
-		jw_u64(out, "offset", site->native[i].offset);
-		jw_end_object(out);
-	}
+	for (size_t i = 0; i < site->n_native; i++)
+		reply_native_frame(out, NULL, &site->native[i]);
 	jw_end_array(out);
 }
 

@@ -17,6 +17,7 @@
 #define SILENCE_USEC 30000000ULL /* without progress a client is dropped */
 #define SWEEP_USEC 5000000ULL
 #define MESSAGES_PER_TURN 8 /* then others have theirs */
+#define ACCEPT_PAUSE_USEC 1000000ULL
 #define GROUPS_MAX 1024
 
 struct client {
@@ -28,6 +29,7 @@ struct client {
 	struct caller caller;
 	struct buffer in, out;
 	struct reply *reply;
+	bool waits; /* it has taken all there is, and the reply goes on when something happens */
 };
 
 struct server {
@@ -35,7 +37,8 @@ struct server {
 	int fd;
 	gid_t group, admins; /* -1: there is no such group */
 	sd_event *loop;
-	sd_event_source *source, *sweep;
+	sd_event_source *source, *sweep, *post, *resume;
+	bool is_exhausted; /* there was no descriptor for a client, which was said */
 	const struct subject *subject;
 	LIST_HEAD(, client) clients;
 	size_t n_clients;
@@ -127,11 +130,19 @@ static bool take_request(struct client *c)
 	return true;
 }
 
+/* What the socket is to be watched for. A client reads on when it has taken what it asked for; what
+ * is left of its turn comes later. While its reply waits, only its hanging up is of interest.
+ */
+static uint32_t events_of(const struct client *c)
+{
+	if (c->waits)
+		return 0;
+	return c->out.size > 0 || c->reply || has_request(c) ? EPOLLOUT : EPOLLIN;
+}
+
 /* One turn of replying; false where the client is to be dropped. */
 static bool serve(struct client *c)
 {
-	uint32_t events = EPOLLIN;
-
 	for (int i = 0; i < MESSAGES_PER_TURN; i++) {
 		if (!send_out(c))
 			return false;
@@ -139,6 +150,8 @@ static bool serve(struct client *c)
 			break;
 		if (!c->reply && !take_request(c))
 			return false;
+		if (c->reply && !reply_is_ready(c->reply))
+			break;
 		if (c->reply && !reply_next(c->reply, &c->out))
 			c->reply = reply_free(c->reply);
 		if (buffer_failed(&c->out) || buffer_failed(&c->in))
@@ -148,10 +161,27 @@ static bool serve(struct client *c)
 	}
 	if (!send_out(c))
 		return false;
-	/* It reads on when it has taken what it asked for; what is left of its turn comes later. */
-	if (c->out.size > 0 || c->reply || has_request(c))
-		events = EPOLLOUT;
-	return sd_event_source_set_io_events(c->source, events) >= 0;
+	c->waits = c->out.size == 0 && c->reply && !reply_is_ready(c->reply);
+	return sd_event_source_set_io_events(c->source, events_of(c)) >= 0;
+}
+
+/* Runs after others have: what they did may be what a reply has waited for. */
+static int on_post(sd_event_source *source, void *userdata)
+{
+	struct server *s = userdata;
+	struct client *c, *next;
+
+	(void)source;
+	for (c = LIST_FIRST(&s->clients); c; c = next) {
+		next = LIST_NEXT(c, link);
+		if (!c->waits || !reply_is_ready(c->reply))
+			continue;
+		c->waits = false;
+		sd_event_now(s->loop, CLOCK_MONOTONIC, &c->progress_at);
+		if (sd_event_source_set_io_events(c->source, events_of(c)) < 0)
+			drop(c);
+	}
+	return 0;
 }
 
 static bool receive(struct client *c)
@@ -210,6 +240,26 @@ static int add_client(struct server *s, int fd, const struct caller *caller)
 	return 0;
 }
 
+static int on_resume(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct server *s = userdata;
+
+	(void)source;
+	(void)usec;
+	return sd_event_source_set_enabled(s->source, SD_EVENT_ON);
+}
+
+/* A client that cannot be accepted stays in the queue and would wake us for ever. */
+static void pause_accepting(struct server *s, int error)
+{
+	if (!s->is_exhausted)
+		log_error("clients have to wait: %s", strerror(error));
+	s->is_exhausted = true;
+	if (sd_event_source_set_time_relative(s->resume, ACCEPT_PAUSE_USEC) >= 0 &&
+	    sd_event_source_set_enabled(s->resume, SD_EVENT_ONESHOT) >= 0)
+		sd_event_source_set_enabled(s->source, SD_EVENT_OFF);
+}
+
 static int on_connect(sd_event_source *source, int listen_fd, uint32_t revents, void *userdata)
 {
 	struct server *s = userdata;
@@ -218,8 +268,11 @@ static int on_connect(sd_event_source *source, int listen_fd, uint32_t revents, 
 
 	(void)source;
 	(void)revents;
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM))
+		pause_accepting(s, errno);
 	if (fd < 0)
 		return 0;
+	s->is_exhausted = false;
 	if (!may_connect(s, fd, &caller))
 		refuse(fd, ERROR_PERMISSION_DENIED, "neither root nor in group " GROUP_USERS);
 	else if (s->n_clients == CLIENTS_MAX)
@@ -236,7 +289,7 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *userdata)
 
 	for (c = LIST_FIRST(&s->clients); c; c = next) {
 		next = LIST_NEXT(c, link);
-		if (usec > c->progress_at && usec - c->progress_at > SILENCE_USEC)
+		if (!c->waits && usec > c->progress_at && usec - c->progress_at > SILENCE_USEC)
 			drop(c);
 	}
 	sd_event_source_set_time(source, usec + SWEEP_USEC);
@@ -276,6 +329,14 @@ int server_start(struct server *s, sd_event *loop, const struct subject *subject
 	r = sd_event_add_io(loop, &s->source, s->fd, EPOLLIN, on_connect, s);
 	if (r < 0)
 		return r;
+	r = sd_event_add_post(loop, &s->post, on_post, s);
+	if (r < 0)
+		return r;
+	r = sd_event_add_time(loop, &s->resume, CLOCK_MONOTONIC, 0, 0, on_resume, s);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(s->resume, SD_EVENT_OFF);
+	if (r < 0)
+		return r;
 	sd_event_now(loop, CLOCK_MONOTONIC, &now);
 	return sd_event_add_time(loop, &s->sweep, CLOCK_MONOTONIC, now + SWEEP_USEC, 0, on_sweep,
 				 s);
@@ -291,6 +352,8 @@ struct server *server_free(struct server *s)
 		drop(c);
 	sd_event_source_disable_unref(s->source);
 	sd_event_source_disable_unref(s->sweep);
+	sd_event_source_disable_unref(s->post);
+	sd_event_source_disable_unref(s->resume);
 	if (s->fd >= 0)
 		close(s->fd);
 	socket_path_release(s->path);

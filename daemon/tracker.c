@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "clock.h"
 #include "log.h"
 #include "macro.h"
 #include "names.h"
@@ -22,6 +23,8 @@ void tracker_init(struct tracker *t, sd_event *loop, struct probes *probes,
 	admission_init(&t->admission, probes, scope);
 	table_init(&t->processes, sizeof(struct process_ref));
 	table_init(&t->images, sizeof(struct process_ref));
+	ends_init(&t->ends);
+	watch_init(&t->watch);
 }
 
 void tracker_done(struct tracker *t)
@@ -31,6 +34,8 @@ void tracker_done(struct tracker *t)
 	table_clear(&t->processes);
 	table_clear(&t->images);
 	admission_done(&t->admission);
+	ends_clear(&t->ends);
+	watch_done(&t->watch);
 }
 
 struct process *tracker_find(const struct tracker *t, pid_t pid)
@@ -73,12 +78,35 @@ static void release(struct tracker *t, struct process *p)
 	p->image = 0;
 }
 
-static void remove_process(struct tracker *t, struct process *p)
+/* What those who watch are told costs others a comparison. */
+
+static void tell(struct tracker *t, const struct process *p, const struct event *event)
 {
+	if (t->watch.count > 0)
+		watch_event(&t->watch, p, event);
+}
+
+static void tell_life(struct tracker *t, const struct process *p, enum watch_type type,
+		      uint64_t time_ns)
+{
+	if (t->watch.count > 0)
+		watch_life(&t->watch, p, type, time_ns);
+}
+
+static void end_process(struct tracker *t, struct process *p, uint64_t time_ns)
+{
+	ends_note(&t->ends, p->pid, time_ns);
+	tell_life(t, p, WATCH_EXIT, time_ns);
 	release(t, p);
 	probes_drop_python(t->probes, p->pid, p->start_ticks);
 	table_remove(&t->processes, (uint64_t)p->pid);
 	process_free(p);
+}
+
+/* It has ended unnoticed; this is when it was noticed. */
+static void remove_process(struct tracker *t, struct process *p)
+{
+	end_process(t, p, clock_boottime_ns());
 }
 
 static int on_ended(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -137,7 +165,7 @@ static void note(struct process *p, const struct probes *probes)
 	p->noted_partial = p->partial;
 }
 
-static struct process *add_process(struct tracker *t, pid_t pid)
+static struct process *add_process(struct tracker *t, pid_t pid, uint64_t time_ns)
 {
 	struct process_ref *ref;
 	struct process *p;
@@ -152,17 +180,20 @@ static struct process *add_process(struct tracker *t, pid_t pid)
 	if (!p || table_add(&t->processes, (uint64_t)pid, (void **)&ref) < 0)
 		return process_free(p);
 	ref->process = p;
+	p->found_ns = time_ns;
 	if (p->pidfd >= 0 &&
 	    sd_event_add_io(t->loop, &p->ended, p->pidfd, EPOLLIN, on_ended, t) < 0)
 		log_warning("process %d: its end cannot be watched", pid);
 	recall(p, t);
 	note(p, t->probes);
 	process_find_python(p, t->probes);
+	tell_life(t, p, WATCH_START, time_ns);
 	return p;
 }
 
-/* The entry of a pid, made anew where another process has it now. */
-static struct process *current_process(struct tracker *t, pid_t pid)
+/* The entry of a pid, made anew where another process has it now; there is news of it from time_ns.
+ */
+static struct process *current_process(struct tracker *t, pid_t pid, uint64_t time_ns)
 {
 	struct process *p = tracker_find(t, pid);
 	uint64_t ticks;
@@ -171,17 +202,19 @@ static struct process *current_process(struct tracker *t, pid_t pid)
 		remove_process(t, p);
 		p = NULL;
 	}
-	return p ? p : add_process(t, pid);
+	return p ? p : add_process(t, pid, time_ns);
 }
 
-struct process *tracker_discover(struct tracker *t, pid_t pid, bool late)
+struct process *tracker_discover(struct tracker *t, pid_t pid, bool late, uint64_t time_ns)
 {
 	struct process *p = tracker_find(t, pid);
 
 	/* It may have become another program since, which its events say. */
 	for (int turn = 0; p && p->image && turn < TURNS_MAX && probes_consume(t->probes); turn++)
 		p = tracker_find(t, pid);
-	p = current_process(t, pid);
+	if (!p && ends_outdate(&t->ends, pid, time_ns))
+		return NULL;
+	p = current_process(t, pid, time_ns);
 	if (!p)
 		return NULL;
 	if (p->is_gone) {
@@ -223,13 +256,14 @@ void tracker_rescope(struct tracker *t)
 			remove_process(t, tracker_find(t, pids[i]));
 }
 
-void tracker_executed(struct tracker *t, pid_t pid)
+void tracker_executed(struct tracker *t, pid_t pid, uint64_t time_ns)
 {
 	struct process *p = tracker_find(t, pid);
 
 	/* An image that has called is ended by its own event, in order with its calls. */
-	if (p && !p->image)
-		remove_process(t, p);
+	if (p && !p->image && p->found_ns < time_ns)
+		end_process(t, p, time_ns);
+	ends_note(&t->ends, pid, time_ns);
 }
 
 void tracker_mapped(struct tracker *t, pid_t pid)
@@ -251,12 +285,15 @@ static struct process *process_of(struct tracker *t, uint32_t image, pid_t pid, 
 		return p;
 	if (admission_is_dropped(&t->admission, image))
 		return NULL;
-	p = current_process(t, pid);
+	p = current_process(t, pid, time_ns);
 	/* News of a predecessor must not be taken for its successor's. */
 	if (!p || p->image > image || time_ns / NS_PER_TICK < p->start_ticks)
 		return NULL;
-	if (p->image)
+	if (p->image) {
+		tell_life(t, p, WATCH_EXIT, time_ns);
+		tell_life(t, p, WATCH_START, time_ns);
 		release(t, p);
+	}
 	if (table_add(&t->images, image, (void **)&ref) < 0)
 		return NULL;
 	ref->process = p;
@@ -299,21 +336,25 @@ void tracker_event(const struct event *event, void *userdata)
 		if (process_allocated(p, t->probes, event) > 0)
 			t->allocations++;
 		notices_size(&t->notices, p);
+		tell(t, p, event);
 		break;
 	case EVENT_FREE:
+		tell(t, p, event);
 		if (process_freed(p, event->id))
 			t->allocations--;
 		notices_size(&t->notices, p);
 		break;
 	case EVENT_FREE_UNKNOWN:
 		p->frees_unknown++;
+		tell(t, p, event);
 		break;
 	case EVENT_FAIL:
 		p->failures[event->api]++;
+		tell(t, p, event);
 		break;
 	case EVENT_EXEC:
 	case EVENT_EXIT:
-		remove_process(t, p);
+		end_process(t, p, event->time_ns);
 		break;
 	default: /* EVENT_START: known by now */
 		break;
@@ -464,17 +505,20 @@ static void repair(struct tracker *t)
 		repair_freed(t, ref->process);
 }
 
-static void note_losses(struct process *p, const struct probes *probes)
+static void note_losses(struct tracker *t, struct process *p)
 {
 	struct process_image image;
 
-	if (!p->image || probes_image(probes, p->pid, &image) < 0 || image.image != p->image)
+	if (!p->image || probes_image(t->probes, p->pid, &image) < 0 || image.image != p->image)
 		return;
+	if (image.lost_events != p->lost_events)
+		watch_lost(&t->watch, p, image.lost_events - p->lost_events);
+	p->lost_events = image.lost_events;
 	if (image.over_limit > 0)
 		p->partial |= 1U << PARTIAL_LIMIT;
 	if (image.lost_returns > 0)
 		p->partial |= 1U << PARTIAL_LOST;
-	note(p, probes);
+	note(p, t->probes);
 }
 
 void tracker_recover(struct tracker *t)
@@ -520,7 +564,7 @@ bool tracker_tick(struct tracker *t)
 		repair(t);
 	}
 	table_foreach (&t->processes, struct process_ref, noted) {
-		note_losses(noted->process, t->probes);
+		note_losses(t, noted->process);
 		notices_size(&t->notices, noted->process);
 		notices_partial(&t->notices, noted->process);
 	}

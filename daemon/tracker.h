@@ -9,10 +9,12 @@
 #include <systemd/sd-event.h>
 
 #include "admission.h"
+#include "ends.h"
 #include "notices.h"
 #include "probes.h"
 #include "process.h"
 #include "table.h"
+#include "watch.h"
 
 struct process_ref { /* entry of tracker.processes */
 	uint64_t pid;
@@ -26,13 +28,15 @@ struct tracker {
 	struct notices notices;
 	struct table processes; /* struct process_ref */
 	struct table images;    /* struct process_ref, by image and not by pid */
-	uint64_t events;        /* received */
-	uint64_t recovered;     /* allocations and frees whose event was lost */
-	uint64_t allocations;   /* outstanding, all processes */
-	uint64_t refused;       /* processes beyond PROCESSES_MAX */
-	uint64_t lost_before;   /* events lost when the tables were repaired last */
-	uint64_t repaired_at;   /* CLOCK_MONOTONIC, microseconds */
-	uint64_t sampled_at;    /* likewise */
+	struct ends ends;
+	struct watch watch;
+	uint64_t events;      /* received */
+	uint64_t recovered;   /* allocations and frees whose event was lost */
+	uint64_t allocations; /* outstanding, all processes */
+	uint64_t refused;     /* processes beyond PROCESSES_MAX */
+	uint64_t lost_before; /* events lost when the tables were repaired last */
+	uint64_t repaired_at; /* CLOCK_MONOTONIC, microseconds */
+	uint64_t sampled_at;  /* likewise */
 	uint8_t sweep;
 };
 
@@ -44,10 +48,11 @@ void tracker_done(struct tracker *t);
 /* What the probes call for each event; userdata is the tracker. */
 void tracker_event(const struct event *event, void *userdata);
 
-/* A process is there that maps a CUDA library; late: the library was mapped before its probes were
- * armed. Returns it, or NULL where it is not to be tracked or has ended.
+/* A process maps a CUDA library since time_ns (CLOCK_BOOTTIME); late: the library was mapped before
+ * its probes were armed. Returns it, or NULL where it is not to be tracked or has ended. News of
+ * mappings and exec come from several CPUs, and not in order.
  */
-struct process *tracker_discover(struct tracker *t, pid_t pid, bool late);
+struct process *tracker_discover(struct tracker *t, pid_t pid, bool late, uint64_t time_ns);
 
 /* Takes over what the kernel holds from before this daemon; to be called when all processes that
  * are there have been discovered.
@@ -65,8 +70,8 @@ void tracker_rescope(struct tracker *t);
 /* The process has mapped executable code: names of its addresses may have changed. */
 void tracker_mapped(struct tracker *t, pid_t pid);
 
-/* The process runs another program now. */
-void tracker_executed(struct tracker *t, pid_t pid);
+/* The process runs another program since time_ns. */
+void tracker_executed(struct tracker *t, pid_t pid, uint64_t time_ns);
 
 /* Fetches what lies in the ring; repairs the tables from the live map where events were lost. To be
  * called every TRACKER_TICK_USEC and on wake-ups, and soon again where it returns true.

@@ -32,8 +32,11 @@ struct event {
 	__u32 image;   /* process image: see struct process_image */
 	__u32 tgid;    /* as the initial PID namespace numbers it */
 	__u32 tid;
-	__s32 result; /* EVENT_FAIL: what the call returned */
-	__u16 api;    /* row of API_TABLE (api.h) */
+	__s32 result; /* EVENT_FAIL: what the call returned; EVENT_ALLOC: what a free returned, and
+		       * the allocation is back; EVENT_FREE: row of the call that freed, API_MAX
+		       * where none was seen
+		       */
+	__u16 api;    /* row of API_TABLE (api.h); of an EVENT_FREE that of the allocation */
 	__s16 device;
 	__u32 type; /* enum event_type */
 };

@@ -4,6 +4,7 @@ import collections
 import json
 import pathlib
 import re
+import resource
 import time
 
 import pytest
@@ -169,6 +170,34 @@ def test_connections_that_come_and_go_leave_nothing(daemon):
             connection.send_bytes(request()[: i % 30])
     wait_until(lambda: descriptors() <= before, "all descriptors are closed")
     assert is_alive(daemon)
+
+
+def voluntary_waits(pid):
+    """How often the main thread had nothing to do."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.M)[1])
+
+
+def test_without_descriptors_clients_wait(daemon, client):
+    """The daemon does not turn in circles meanwhile, and goes on when there are descriptors again."""
+    assert "parameters" in client.call("io.srtleak.Status")
+    pid = daemon.process.pid
+    highest = max(int(fd.name) for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir())
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 1, before[1]))
+    waiting = [Connection(daemon.socket) for _ in range(10)]
+    for connection in waiting:
+        connection.send("io.srtleak.Status")
+    wait_until(lambda: "Too many open files" in daemon.log(), "it is said")
+    seen = voluntary_waits(pid)
+    wait_until(lambda: voluntary_waits(pid) > seen + 30, "it sleeps in between, for seconds")
+    assert "parameters" in client.call("io.srtleak.Ps"), "others are served"
+    assert daemon.log().count("Too many open files") == 1
+
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    for connection in waiting:
+        assert connection.receive()["parameters"]["pid"] == pid
+        connection.socket.close()
 
 
 # Large answers.

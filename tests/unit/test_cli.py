@@ -105,6 +105,9 @@ STATUS = {
     (("track",), "needs the PID"),
     (("untrack", "-1"), "unknown option -1"),
     (("untrack", "1", "--limit", "1"), "unknown option --limit"),
+    (("watch", "x"), "x is not a process id"),
+    (("watch", "1", "2"), "unexpected argument 2"),
+    (("watch", "--limit", "1"), "unknown option --limit"),
 ])
 def test_wrong_usage(args, needle):
     result = ctl(*args)
@@ -127,7 +130,7 @@ def test_help_lists_what_exists():
     text = result.stdout.decode()
     assert result.returncode == 0
     commands = re.findall(r"^  ([a-z]+) ", text, re.M)
-    assert commands == ["top", "ps", "sites", "allocs", "track", "untrack", "status", "doctor"]
+    assert commands == ["top", "ps", "sites", "allocs", "watch", "track", "untrack", "status", "doctor"]
     for command in commands:
         one = ctl(command, "--help")
         assert one.returncode == 0 and f"srtleakctl {command}" in one.stdout.decode()
@@ -210,13 +213,15 @@ def test_socket_from_environment(server):
      {"pid": 42, "older_than": 129600.0, "limit": 100}),
     (("track", 42), "Track", {"pid": 42}),
     (("untrack", 42), "Untrack", {"pid": 42}),
+    (("watch",), "Watch", None),
+    (("watch", 42), "Watch", {"pid": 42}),
 ])
 def test_request(server, args, method, parameters):
     ask(server, [{"error": "io.srtleak.Overloaded", "parameters": {}}], *args)
     request = server.requests[0]
     assert request["method"] == "io.srtleak." + method
     assert request.get("parameters") == parameters
-    assert request.get("more", False) == (method in ("Ps", "Sites", "Allocs"))
+    assert request.get("more", False) == (method in ("Ps", "Sites", "Allocs", "Watch"))
 
 
 # ---- failures of the daemon

@@ -85,6 +85,7 @@ static void write_scalars(struct json_writer *j)
 	jw_double(j, "double", 1234567.8904);
 	jw_double(j, "nan", NAN);
 	jw_double(j, "infinite", -INFINITY);
+	jw_time(j, "time", 1790000000000123999);
 	jw_bool(j, "yes", true);
 	jw_bool(j, "no", false);
 	jw_null(j, "null");
@@ -97,7 +98,8 @@ static void test_scalars(void **state)
 {
 	static const char expected[] =
 		"{\"absent\":null,\"u64\":9223372036854775807,\"i64\":-9223372036854775808,"
-		"\"double\":1234567.890,\"nan\":null,\"infinite\":null,\"yes\":true,\"no\":false,"
+		"\"double\":1234567.890,\"nan\":null,\"infinite\":null,"
+		"\"time\":1790000000.000123,\"yes\":true,\"no\":false,"
 		"\"null\":null,\"hex\":\"0x7f00deadbeef\",\"id\":\"0000000000000abc\"}";
 	struct buffer out = {0};
 	struct json_writer j = {.out = &out};
