@@ -18,8 +18,8 @@ ALWAYS = {
 }
 # Where each kind of file goes, as far as there are some.
 PLACES = {
-    "packaging/completions/srtleakctl": "usr/share/bash-completion/completions/{name}",
-    "packaging/prometheus/*.yml": "usr/share/srtleak/prometheus/{name}",
+    "packaging/completions/*": "usr/share/bash-completion/completions/{name}",
+    "packaging/prometheus/s*.yml": "usr/share/srtleak/prometheus/{name}",
     "packaging/grafana/*.json": "usr/share/srtleak/grafana/{name}",
     "packaging/man/*.1.scd": "usr/share/man/man1/{stem}",
     "packaging/man/*.5.scd": "usr/share/man/man5/{stem}",
