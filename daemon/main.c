@@ -176,7 +176,7 @@ static int reset(struct daemon *d)
 
 	if (!d->config.pin_dir)
 		return DAEMON_STOPPED;
-	r = pins_open(d->config.pin_dir, &d->pins);
+	r = pins_open_to_remove(d->config.pin_dir, &d->pins);
 	if (r == -EBUSY) {
 		log_error("%s: a daemon uses it; stop it first", d->config.pin_dir);
 		return DAEMON_ALREADY_RUNS;

@@ -25,15 +25,21 @@ struct pins {
 	char set[32];
 };
 
-static int check_directory(int fd)
+static int check_file_system(int fd)
 {
 	struct statfs fs;
+
+	if (fstatfs(fd, &fs) < 0)
+		return -errno;
+	return fs.f_type == BPF_FS_MAGIC ? 0 : -ENOTSUP;
+}
+
+static int check_owner(int fd)
+{
 	struct stat st;
 
-	if (fstatfs(fd, &fs) < 0 || fstat(fd, &st) < 0)
+	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (fs.f_type != BPF_FS_MAGIC)
-		return -ENOTSUP;
 	if (st.st_uid != geteuid() || (st.st_mode & 07777) != 0700)
 		return -EPERM;
 	return 0;
@@ -70,32 +76,44 @@ static int lock(int fd)
 	return -EBUSY;
 }
 
-int pins_open(const char *directory, struct pins **ret)
+static int open_directory(const char *directory, bool ours, struct pins **ret)
 {
 	_cleanup_(pins_freep) struct pins *p = calloc(1, sizeof(*p));
-	const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-	int r = 0;
+	int r;
 
 	if (!p)
 		return -ENOMEM;
 	p->set_fd = -1;
-	p->fd = open(directory, flags);
+	p->fd = open(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (p->fd < 0)
+		return -errno;
 	p->path = strdup(directory);
 	if (!p->path)
 		return -ENOMEM;
-	if (p->fd < 0 && errno == ENOENT) {
-		r = make_directory(directory);
-		p->fd = r < 0 ? -1 : open(directory, flags);
-	}
-	if (p->fd < 0)
-		return r < 0 ? r : -errno;
-	r = check_directory(p->fd);
+	r = check_file_system(p->fd);
+	if (r == 0 && ours)
+		r = check_owner(p->fd);
 	if (r == 0)
 		r = lock(p->fd);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(p);
 	return 0;
+}
+
+int pins_open_to_remove(const char *directory, struct pins **ret)
+{
+	return open_directory(directory, false, ret);
+}
+
+int pins_open(const char *directory, struct pins **ret)
+{
+	int r = open_directory(directory, true, ret);
+
+	if (r != -ENOENT)
+		return r;
+	r = make_directory(directory);
+	return r < 0 ? r : open_directory(directory, true, ret);
 }
 
 /* Removes what stands below a directory; nothing in bpffs is deeper than our own sets. */

@@ -26,6 +26,11 @@ struct pins;
  */
 int pins_open(const char *directory, struct pins **ret);
 
+/* Likewise for who only means to remove what is there: whose the directory is, is no matter then,
+ * as root resets what the service's user has pinned. -ENOENT where there is none.
+ */
+int pins_open_to_remove(const char *directory, struct pins **ret);
+
 /* Chooses the set of an object. Returns 1 where there is one to adopt, else 0; it is begun then,
  * and counts only after pins_complete(). What other objects and a daemon that did not come so far
  * have left is removed first; ret_removed says whether there was any.

@@ -45,7 +45,7 @@ wait_for() {
 }
 
 echo "Starting srtleakd."
-build/srtleakd --socket "$work/srtleak.sock" --listen none \
+build/srtleakd --socket "$work/srtleak.sock" --listen none --no-pin \
 	--libraries "$PWD/build/simcuda/*.so.*" 2>"$work/daemon.log" &
 daemon=$!
 wait_for "tracking with" "$work/daemon.log" "$daemon"

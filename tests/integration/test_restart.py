@@ -266,7 +266,8 @@ def test_directory_that_is_no_good(start_daemon, workload, bpffs, tmp_path, what
     count_is(daemon, process.pid, COUNT)
     assert daemon.stop() == 0
     assert not pins.exists() or not list(pins.iterdir())
-    assert reset(pins).returncode == (0 if what == "no bpffs" else 4 if what != "link" else 1)
+    # Whose a directory is does not matter to who only removes what is in it.
+    assert reset(pins).returncode == (1 if what == "link" else 0)
 
 
 def test_allocation_table_equals_before_and_after(restart, workload, tmp_path):
