@@ -44,6 +44,7 @@ int admission_start(struct admission *a, bool narrowed)
 		mark_unseen(a, ignored[i]);
 		policy_drop(a->probes, ignored[i]);
 	}
+	policy_drop_options(a->probes);
 	a->narrowed = narrowed;
 	if (policy_others(a->probes) == VERDICT_IGNORE)
 		a->unseen_before = clock_boottime_ns() / NS_PER_TICK;
@@ -63,9 +64,9 @@ static void drop_image(struct admission *a, pid_t pid, uint64_t start_ticks)
 		log_warning("process %d: not enough memory to forget it", pid);
 }
 
-int admission_decree(struct admission *a, pid_t pid, enum verdict verdict)
+int admission_decree(struct admission *a, pid_t pid, enum verdict verdict, enum policy_word word)
 {
-	struct policy policy = {.verdict = verdict, .fixed = true}, before;
+	struct policy policy = {.verdict = verdict, .fixed = word}, before;
 	bool was_ignored = a->narrowed;
 	uint64_t start_ticks = 0;
 	int r = procfs_start_ticks(pid, &start_ticks);

@@ -37,10 +37,10 @@ void admission_done(struct admission *a);
  */
 int admission_start(struct admission *a, bool narrowed);
 
-/* A person's word, good until the process ends. Returns 1 where the process was ignored until now,
+/* A person's word, or the command line's. Returns 1 where the process was ignored until now,
  * else 0; -ESRCH: there is no such process; -E2BIG: no room for it.
  */
-int admission_decree(struct admission *a, pid_t pid, enum verdict verdict);
+int admission_decree(struct admission *a, pid_t pid, enum verdict verdict, enum policy_word word);
 
 /* Whether a process is to be tracked. If not, the kernel knows it from now on. */
 bool admission_admits(struct admission *a, pid_t pid);

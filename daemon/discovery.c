@@ -19,6 +19,7 @@
 #include "procfs.h"
 
 #define FILES_MAX 4096
+#define RESCAN_USEC 5000000ULL /* after records were lost */
 
 /* A file as mappings name it. On overlayfs that may differ from what fstat says, so a library has
  * an entry for each name under which it was seen. The key is a hash: names are compared.
@@ -28,7 +29,13 @@ struct file_ref {
 	uint64_t inode;
 	unsigned int major, minor;
 	const struct library *library; /* NULL: looked at, nothing to probe */
+	uint64_t looked_ns;            /* CLOCK_MONOTONIC */
 };
+
+/* An inode is given to another file in time, so what has nothing to probe is looked at again; but a
+ * process that maps it all day does not keep us busy.
+ */
+#define NOTHING_GOOD_FOR_NS 5000000000ULL
 
 static uint64_t file_key(unsigned int major, unsigned int minor, uint64_t inode)
 {
@@ -43,8 +50,10 @@ static const struct file_ref *recall(const struct discovery *d, unsigned int maj
 {
 	const struct file_ref *ref = table_find(&d->files, file_key(major, minor, inode));
 
-	return ref && ref->inode == inode && ref->major == major && ref->minor == minor ? ref
-											: NULL;
+	if (!ref || ref->inode != inode || ref->major != major || ref->minor != minor)
+		return NULL;
+	return ref->library || clock_monotonic_ns() - ref->looked_ns < NOTHING_GOOD_FOR_NS ? ref
+											   : NULL;
 }
 
 static void remember(struct discovery *d, unsigned int major, unsigned int minor, uint64_t inode,
@@ -61,6 +70,7 @@ static void remember(struct discovery *d, unsigned int major, unsigned int minor
 	ref->major = major;
 	ref->minor = minor;
 	ref->library = library;
+	ref->looked_ns = clock_monotonic_ns();
 }
 
 static const struct library *find_library(const struct discovery *d, const struct stat *st)
@@ -80,21 +90,42 @@ static void disarm(struct discovery *d, struct library *library)
 	library_free(library);
 }
 
+/* Calls of processes that have the file mapped are not seen any more. */
+static int names_library(const struct procfs_mapping *mapping, void *userdata)
+{
+	const struct library *library = userdata;
+
+	return mapping->inode == library->inode && mapping->executable;
+}
+
+static void mark_users(const struct discovery *d, struct library *library)
+{
+	table_foreach (&d->tracker->processes, struct process_ref, ref)
+		if (procfs_mappings(ref->process->pid, names_library, library) > 0)
+			ref->process->partial |= 1U << PARTIAL_LOST;
+}
+
 /* Somebody writes into the file: its functions move away from under the probes, which would fall
  * into the middle of instructions. It is looked at anew when it is mapped again.
  */
 static int on_written(sd_event_source *source, const struct inotify_event *event, void *userdata)
 {
 	struct discovery *d = userdata;
+	bool overflow = event->mask & IN_Q_OVERFLOW;
 
-	(void)event;
-	for (size_t i = 0; i < d->n_libraries; i++)
-		if (d->libraries[i]->written == source) {
-			log_warning("%s: is being overwritten: its probes are taken out",
-				    d->libraries[i]->path);
-			disarm(d, d->libraries[i]);
+	/* Too much was written somewhere: everyone is told, and it may be about any file. */
+	for (size_t i = d->n_libraries; i-- > 0;) {
+		struct library *library = d->libraries[i];
+
+		if (overflow ? !library_is_changed(library) : library->written != source)
+			continue;
+		log_limited(LOG_LEVEL_WARNING, "%s: is being overwritten: its probes are taken out",
+			    library->path);
+		mark_users(d, library);
+		disarm(d, library);
+		if (!overflow)
 			break;
-		}
+	}
 	return 0;
 }
 
@@ -113,6 +144,7 @@ static void watch_writes(struct discovery *d, struct library *library, int fd)
 /* Pins of an earlier daemon's libraries that nobody has claimed yet. */
 struct legacy {
 	char names[LIBRARIES_MAX][PINS_FOLDER_MAX];
+	bool kept[LIBRARIES_MAX];
 	size_t n;
 };
 
@@ -139,17 +171,36 @@ static int take_over(struct discovery *d, int fd, const struct stat *st, const c
 		if (!library_pin_fits(legacy->names[i], st))
 			continue;
 		strcpy(name, legacy->names[i]);
-		memmove(legacy->names[i], legacy->names[i + 1],
-			(--legacy->n - i) * sizeof(*legacy->names));
+		if (i != --legacy->n)
+			strcpy(legacy->names[i], legacy->names[legacy->n]);
+		legacy->kept[i] = legacy->kept[legacy->n];
 		return library_adopt(d->probes, d->multi, fd, path, family, name, ret);
 	}
 	return -ENOENT;
+}
+
+/* A file that has no name any more, and cannot be opened, while a process goes on with it: its
+ * probes go on too.
+ */
+static void keep_legacy(struct discovery *d, const struct procfs_mapping *mapping)
+{
+	dev_t device = makedev(mapping->major, mapping->minor);
+
+	for (size_t i = 0; d->legacy && i < d->legacy->n; i++)
+		d->legacy->kept[i] |=
+			library_pin_names(d->legacy->names[i], device, mapping->inode);
 }
 
 /* Files that are gone, or are not what they were. */
 static void drop_legacy(struct discovery *d)
 {
 	for (size_t i = 0; d->legacy && i < d->legacy->n; i++) {
+		if (d->legacy->kept[i]) {
+			log_info("leaving an earlier daemon's probes in a file that was deleted "
+				 "and is in use (%s)",
+				 d->legacy->names[i]);
+			continue;
+		}
 		log_info("taking out an earlier daemon's probes whose file is gone or changed (%s)",
 			 d->legacy->names[i]);
 		pins_remove(probes_pins(d->probes), d->legacy->names[i]);
@@ -174,6 +225,8 @@ static int arm(struct discovery *d, int fd, const char *path, enum api_family fa
 		return 0;
 	if (d->n_libraries == LIBRARIES_MAX) {
 		d->refused++;
+		log_limited(LOG_LEVEL_WARNING, "%s: not probed: %u libraries are already", path,
+			    LIBRARIES_MAX);
 		return -ENOSPC;
 	}
 	r = take_over(d, fd, &st, path, family, &library);
@@ -182,7 +235,7 @@ static int arm(struct discovery *d, int fd, const char *path, enum api_family fa
 	if (r == -ENOENT || r == -ENOEXEC)
 		return 0;
 	if (r < 0) {
-		log_warning("%s: not probed: %s", path, strerror(-r));
+		log_limited(LOG_LEVEL_WARNING, "%s: not probed: %s", path, strerror(-r));
 		return r;
 	}
 	d->libraries[d->n_libraries++] = library;
@@ -212,8 +265,12 @@ static const struct library *library_of(struct discovery *d, pid_t pid,
 	if (ref)
 		return ref->library;
 	fd = procfs_open_mapping(pid, mapping);
-	if (fd < 0 || arm(d, fd, mapping->path, family, &library) < 0)
-		return NULL; /* no verdict on the file */
+	if (fd < 0) { /* gone, or its process is: no verdict on the file */
+		keep_legacy(d, mapping);
+		return NULL;
+	}
+	if (arm(d, fd, mapping->path, family, &library) < 0)
+		library = NULL;
 	remember(d, mapping->major, mapping->minor, mapping->inode, library);
 	return library;
 }
@@ -273,6 +330,11 @@ static void on_perf_lost(uint64_t records, void *userdata)
 	struct discovery *d = userdata;
 
 	d->records_lost += records;
+	/* Somewhere, something was mapped: look everywhere, but not all the time. */
+	if (sd_event_source_get_enabled(d->rescan, NULL) > 0)
+		return;
+	if (sd_event_source_set_time_relative(d->rescan, RESCAN_USEC) >= 0)
+		sd_event_source_set_enabled(d->rescan, SD_EVENT_ONESHOT);
 }
 
 struct scan {
@@ -302,9 +364,20 @@ static int scan_process(pid_t pid, void *userdata)
 	return 0;
 }
 
+static int on_rescan(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct scan scan = {.d = userdata, .mapped_ns = clock_boottime_ns()};
+
+	(void)source;
+	(void)usec;
+	procfs_each_pid(scan_process, &scan);
+	return 0;
+}
+
 bool discovery_look(struct discovery *d, pid_t pid, bool late)
 {
-	struct scan scan = {.d = d, .mapped_ns = late ? 0 : UINT64_MAX};
+	/* What this very look arms was not armed when it was mapped. */
+	struct scan scan = {.d = d, .mapped_ns = late ? 0 : clock_boottime_ns()};
 
 	(void)scan_process(pid, &scan);
 	return scan.found;
@@ -371,7 +444,11 @@ int discovery_start(struct discovery *d, struct tracker *tracker, bool multi,
 	}
 	if (r < 0)
 		return r;
-	r = watch_mappings(d);
+	r = sd_event_add_time(tracker->loop, &d->rescan, CLOCK_MONOTONIC, 0, 0, on_rescan, d);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(d->rescan, SD_EVENT_OFF);
+	if (r >= 0)
+		r = watch_mappings(d);
 	if (r < 0) {
 		log_error("watching mappings: %s", strerror(-r));
 		return r;
@@ -384,6 +461,7 @@ int discovery_start(struct discovery *d, struct tracker *tracker, bool multi,
 void discovery_stop(struct discovery *d, bool keep)
 {
 	free(TAKE_PTR(d->legacy));
+	d->rescan = sd_event_source_disable_unref(d->rescan);
 	d->stream = perf_stream_free(d->stream);
 	d->bpf_stream = mapping_stream_free(d->bpf_stream);
 	while (d->n_libraries > 0) {

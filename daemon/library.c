@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -100,13 +101,15 @@ static int attach_perf(struct library *library, const struct probes *probes, con
 	return library->n_links > 0 ? 0 : last;
 }
 
-/* The name says which file it is, and in which state. */
+/* The name says which file it is, and with which content: not by the time of its last change, which
+ * another name, or none, for the file is too.
+ */
 static void name_pin(struct library *library, const struct stat *st)
 {
 	snprintf(library->pin_name, sizeof(library->pin_name),
 		 "library_%" PRIx32 "_%" PRIx64 "_%" PRIx64 "_%" PRIx64 "_%" PRIx64,
 		 library->number, (uint64_t)st->st_dev, (uint64_t)st->st_ino,
-		 (uint64_t)st->st_ctim.tv_sec * 1000000000 + (uint64_t)st->st_ctim.tv_nsec,
+		 (uint64_t)st->st_mtim.tv_sec * 1000000000 + (uint64_t)st->st_mtim.tv_nsec,
 		 (uint64_t)st->st_size);
 }
 
@@ -123,6 +126,22 @@ bool library_pin_fits(const char *pin_name, const struct stat *st)
 
 	name_pin(&named, st);
 	return named.number && strcmp(named.pin_name, pin_name) == 0;
+}
+
+bool library_pin_names(const char *pin_name, dev_t device, ino_t inode)
+{
+	uint64_t named_device, named_inode;
+
+	return sscanf(pin_name, "library_%*x_%" SCNx64 "_%" SCNx64 "_", &named_device,
+		      &named_inode) == 2 &&
+	       named_device == device && named_inode == inode;
+}
+
+bool library_is_changed(const struct library *library)
+{
+	struct stat st;
+
+	return fstat(library->fd, &st) < 0 || !library_pin_fits(library->pin_name, &st);
 }
 
 /* The pin of a link, in its library's folder: by pair, the return first as in `links`. */
@@ -153,7 +172,8 @@ static int identify(struct library *library, int fd, const char *path, enum api_
 {
 	struct stat st;
 
-	if (fstat(fd, &st) < 0)
+	library->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (library->fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
 	library->device = st.st_dev;
 	library->inode = st.st_ino;
@@ -176,6 +196,7 @@ int library_attach(const struct probes *probes, bool multi, int fd, const char *
 
 	if (!library)
 		return -ENOMEM;
+	library->fd = -1;
 	r = identify(library, fd, path, family, number);
 	if (r < 0)
 		return r;
@@ -223,6 +244,7 @@ int library_adopt(const struct probes *probes, bool multi, int fd, const char *p
 
 	if (!library)
 		return -ENOMEM;
+	library->fd = -1;
 	r = identify(library, fd, path, family, library_pin_number(pin_name));
 	if (r < 0)
 		return r;
@@ -242,6 +264,7 @@ struct library *library_leave(struct library *library)
 	while (library->n_links > 0)
 		close(library->links[--library->n_links]);
 	sd_event_source_disable_unref(library->written);
+	cleanup_close(&library->fd);
 	free(library->path);
 	free(library);
 	return NULL;

@@ -22,7 +22,8 @@ struct library {
 	uint32_t number; /* part of its probes' cookies */
 	enum api_family family;
 	char *path;
-	uint64_t armed_ns;        /* CLOCK_BOOTTIME */
+	uint64_t armed_ns;        /* CLOCK_BOOTTIME; 0: by an earlier daemon */
+	int fd;                   /* of the file, for library_is_changed() */
 	sd_event_source *written; /* for whoever watches the file; may be NULL */
 	struct probe_point points[API_MAX];
 	int links[2 * API_MAX]; /* descriptors; in the order of pairs of return and entry */
@@ -49,6 +50,12 @@ uint32_t library_pin_number(const char *pin_name);
 
 /* Whether a pin is that of this file. */
 bool library_pin_fits(const char *pin_name, const struct stat *st);
+
+/* Whether this pin is of the file that a mapping names by device and inode. */
+bool library_pin_names(const char *pin_name, dev_t device, ino_t inode);
+
+/* Whether the file has been written to since its probes were placed. */
+bool library_is_changed(const struct library *library);
 
 /* Takes the probes out. */
 struct library *library_free(struct library *library);

@@ -197,7 +197,8 @@ static int narrow(struct daemon *d)
 	int r = admission_start(&d->tracker.admission, d->config.n_pids > 0);
 
 	for (size_t i = 0; i < d->config.n_pids && r >= 0; i++) {
-		r = admission_decree(&d->tracker.admission, d->config.pids[i], VERDICT_TRACK);
+		r = admission_decree(&d->tracker.admission, d->config.pids[i], VERDICT_TRACK,
+				     WORD_OPTION);
 		if (r == -ESRCH) {
 			log_warning("--pid %d: there is no such process", d->config.pids[i]);
 			r = 0;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
+#include "clock.h"
 #include "mapping_stream.h"
 #include "procfs.h"
 
@@ -12,6 +13,7 @@ struct mapping_stream {
 	struct ring_buffer *ring;
 	sd_event_source *source;
 	uint64_t lost;
+	uint64_t turn_ends; /* CLOCK_MONOTONIC */
 };
 
 struct search {
@@ -59,7 +61,8 @@ static int on_news(void *userdata, void *data, size_t size)
 		procfs_mappings((pid_t)news->tgid, on_mapping, &search);
 	else
 		s->handlers.executed((pid_t)news->tgid, news->time_ns, s->handlers.userdata);
-	return 0;
+	/* A failure ends the walk behind this record; the ring stays readable. */
+	return clock_monotonic_ns() < s->turn_ends ? 0 : -EAGAIN;
 }
 
 static int on_readable(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -69,6 +72,7 @@ static int on_readable(sd_event_source *source, int fd, uint32_t revents, void *
 	(void)source;
 	(void)fd;
 	(void)revents;
+	s->turn_ends = clock_monotonic_ns() + PROBES_TURN_NS;
 	(void)ring_buffer__consume(s->ring);
 	return 0;
 }

@@ -11,9 +11,11 @@
 #include <unistd.h>
 
 #include "macro.h"
+#include "clock.h"
 #include "perf_stream.h"
 
-#define RING_PAGES 64 /* per CPU; a power of two. A record is some 150 bytes */
+#define RING_PAGES 64       /* per CPU; a power of two. A record is some 150 bytes */
+#define TURN_NS 10000000ULL /* then others have theirs */
 
 struct cpu_ring {
 	struct perf_stream *stream;
@@ -27,6 +29,7 @@ struct perf_stream {
 	size_t page_size;
 	size_t n_rings;
 	struct cpu_ring *rings;
+	sd_event_source *again;
 	_Alignas(8) unsigned char record[65536]; /* one record, unwrapped; its size field has 16
 						    bits */
 };
@@ -125,30 +128,52 @@ static void copy_out(const struct perf_stream *s, const struct cpu_ring *ring, u
 	memcpy((unsigned char *)to + first, data, n - first);
 }
 
-static int on_readable(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+/* Handles what a ring holds, for as long as the turn goes; returns whether there is more. */
+static bool drain(struct cpu_ring *ring, uint64_t turn_ends)
 {
-	struct cpu_ring *ring = userdata;
 	struct perf_stream *s = ring->stream;
 	uint64_t head = __atomic_load_n(&ring->header->data_head, __ATOMIC_ACQUIRE);
 	uint64_t tail = ring->header->data_tail;
 
-	(void)source;
-	(void)fd;
-	(void)revents;
-	while (tail < head) {
+	while (tail < head && clock_monotonic_ns() < turn_ends) {
 		struct perf_event_header header;
 
 		copy_out(s, ring, tail, &header, sizeof(header));
-		if (header.size < sizeof(header))
-			break; /* cannot be: skip what there is */
+		if (header.size < sizeof(header)) { /* cannot be: skip what there is */
+			tail = head;
+			break;
+		}
 		copy_out(s, ring, tail, s->record, header.size);
 		tail += header.size;
 		/* Free the room first: handling a record can take milliseconds. */
 		__atomic_store_n(&ring->header->data_tail, tail, __ATOMIC_RELEASE);
 		dispatch(s);
 	}
-	__atomic_store_n(&ring->header->data_tail, head, __ATOMIC_RELEASE);
+	__atomic_store_n(&ring->header->data_tail, tail, __ATOMIC_RELEASE);
+	return tail < head;
+}
+
+static int on_readable(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct cpu_ring *ring = userdata;
+
+	(void)source;
+	(void)fd;
+	(void)revents;
+	if (drain(ring, clock_monotonic_ns() + TURN_NS))
+		sd_event_source_set_enabled(ring->stream->again, SD_EVENT_ONESHOT);
 	return 0;
+}
+
+/* A ring is readable once for what has been written: what a turn has left is taken up here. */
+static int on_again(sd_event_source *source, void *userdata)
+{
+	struct perf_stream *s = userdata;
+	bool more = false;
+
+	for (size_t i = 0; i < s->n_rings; i++)
+		more |= drain(&s->rings[i], clock_monotonic_ns() + TURN_NS / s->n_rings);
+	return more ? sd_event_source_set_enabled(source, SD_EVENT_ONESHOT) : 0;
 }
 
 /* Mappings and exec, without a counter. */
@@ -220,6 +245,10 @@ int perf_stream_open(sd_event *loop, const struct perf_handlers *handlers, struc
 	s->rings = calloc((size_t)cpus, sizeof(*s->rings));
 	if (!s->rings)
 		r = -ENOMEM;
+	if (r >= 0)
+		r = sd_event_add_defer(loop, &s->again, on_again, s);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(s->again, SD_EVENT_OFF);
 	for (int cpu = 0; r >= 0 && cpu < cpus; cpu++)
 		r = open_cpu(s, loop, cpu);
 	if (r < 0) {
@@ -239,6 +268,7 @@ struct perf_stream *perf_stream_free(struct perf_stream *s)
 		munmap(s->rings[i].header, (RING_PAGES + 1) * s->page_size);
 		close(s->rings[i].fd);
 	}
+	sd_event_source_disable_unref(s->again);
 	free(s->rings);
 	free(s);
 	return NULL;

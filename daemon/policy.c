@@ -108,6 +108,17 @@ int policy_set(const struct probes *probes, pid_t pid, const struct policy *poli
 	return r;
 }
 
+static void drop_if_option(pid_t pid, const struct policy *policy, void *userdata)
+{
+	if (policy->fixed == WORD_OPTION)
+		policy_drop(userdata, pid);
+}
+
+void policy_drop_options(const struct probes *probes)
+{
+	(void)each(probes, drop_if_option, (void *)probes);
+}
+
 struct collection {
 	pid_t *pids;
 	size_t n;

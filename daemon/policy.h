@@ -24,6 +24,9 @@ int policy_get(const struct probes *probes, pid_t pid, uint64_t start_ticks, str
 int policy_set(const struct probes *probes, pid_t pid, const struct policy *policy);
 void policy_drop(const struct probes *probes, pid_t pid);
 
+/* Drops what the command line of an earlier daemon said. */
+void policy_drop_options(const struct probes *probes);
+
 /* All processes that a rule, and no person, has made ignored. Returns how many; ret_pids is the
  * caller's to free.
  */

@@ -209,6 +209,15 @@ int probes_note(const struct probes *p, pid_t pid, const struct tracked *note)
 											 : 0;
 }
 
+void probes_drop_note(const struct probes *p, pid_t pid, uint64_t start_ticks)
+{
+	uint32_t key = (uint32_t)pid;
+	struct tracked note;
+
+	if (probes_noted(p, pid, &note) == 0 && note.start_ticks == start_ticks)
+		bpf_map_delete_elem(p->object.maps[MAP_tracked], &key);
+}
+
 int probes_noted(const struct probes *p, pid_t pid, struct tracked *ret)
 {
 	uint32_t key = (uint32_t)pid;

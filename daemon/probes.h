@@ -64,6 +64,7 @@ void probes_drop_python(const struct probes *p, pid_t pid, uint64_t start_ticks)
 /* What the daemon knows of a process and its successor could not find out again. */
 int probes_note(const struct probes *p, pid_t pid, const struct tracked *note);
 int probes_noted(const struct probes *p, pid_t pid, struct tracked *ret);
+void probes_drop_note(const struct probes *p, pid_t pid, uint64_t start_ticks);
 
 /* Removes entries of the live map whose process has ended, and counts those that were there. */
 void probes_forget(const struct probes *p, const struct live_key *keys, size_t n);

@@ -92,6 +92,7 @@ void process_empty(struct process *p)
 	p->python = python_free(p->python);
 	p->python_search = PYTHON_NOT_FOUND;
 	p->python_attempts = 0;
+	p->python_due_ns = p->python_pause_ns = 0;
 	p->modules = modules_free(p->modules);
 }
 
@@ -115,6 +116,8 @@ struct process *process_free(struct process *p)
 
 /* A process changes while it is read, so one misfit proves nothing. */
 #define PYTHON_ATTEMPTS 3
+#define PYTHON_PAUSE_NS 50000000ULL /* doubles with each look that was in vain */
+#define PYTHON_PAUSE_MAX_NS 5000000000ULL
 
 static void python_misfit(struct process *p, int error)
 {
@@ -127,9 +130,11 @@ static void python_misfit(struct process *p, int error)
 		return;
 	}
 	p->python_search = PYTHON_UNKNOWN;
-	log_notice("process %d: its Python interpreter is of a %s that is not known: native stacks "
-		   "only",
-		   p->pid, error == -EBADMSG ? "build" : "version");
+	log_limited(
+		LOG_LEVEL_NOTICE,
+		"process %d: its Python interpreter is of a %s that is not known: native stacks "
+		"only",
+		p->pid, error == -EBADMSG ? "build" : "version");
 }
 
 void process_find_python(struct process *p, const struct probes *probes)
@@ -140,8 +145,15 @@ void process_find_python(struct process *p, const struct probes *probes)
 
 	if (p->python_search == PYTHON_KNOWN || p->python_search == PYTHON_UNKNOWN)
 		return;
+	p->python_wanted = true;
+	if (clock_monotonic_ns() < p->python_due_ns)
+		return;
+	p->python_wanted = false;
 	r = interpreter_open(p->pid, &p->python, &runtime);
 	if (r < 0) {
+		p->python_pause_ns =
+			MIN(MAX(2 * p->python_pause_ns, PYTHON_PAUSE_NS), PYTHON_PAUSE_MAX_NS);
+		p->python_due_ns = clock_monotonic_ns() + p->python_pause_ns;
 		python_misfit(p, r);
 		return;
 	}

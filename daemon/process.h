@@ -111,6 +111,8 @@ struct process {
 	struct python *python; /* NULL: no interpreter, or none that is known */
 	enum python_search python_search;
 	unsigned int python_attempts;
+	bool python_wanted;                      /* it is time to look again, when it is due */
+	uint64_t python_due_ns, python_pause_ns; /* CLOCK_MONOTONIC; of the next look */
 	unsigned int rechecks; /* of known Python stacks, left until the next tick */
 	struct modules *modules;
 
@@ -147,7 +149,10 @@ void process_sample(struct process *process);
 /* The history of its CUDA memory: of the kinds that add up. */
 void process_memory_history(const struct process *process, struct history *ret);
 
-/* Looks for an interpreter in the process and tells the probes, unless that is settled. */
+/* Looks for an interpreter in the process and tells the probes, unless that is settled. A look
+ * reads all that the process maps; one that was in vain is not repeated at once, but noted as
+ * wanted.
+ */
 void process_find_python(struct process *process, const struct probes *probes);
 
 #endif

@@ -55,12 +55,12 @@ static int compare_items(const void *a, const void *b)
 /* Those that shrink behind those of which nothing is known behind those that grow. */
 static uint64_t rank_growth(const struct site *site)
 {
-	const double middle = 9e18;
-	double growth;
+	const int64_t limit = INT64_C(1) << 62;
+	double growth = 0;
 
-	return history_growth(&site->history, &growth)
-		       ? (uint64_t)(middle + MAX(MIN(growth, middle), -middle))
-		       : (uint64_t)middle;
+	(void)history_growth(&site->history, &growth);
+	growth = MAX(MIN(growth, (double)limit), -(double)limit);
+	return (uint64_t)(limit + (int64_t)growth);
 }
 
 static uint64_t rank(const struct site *site, enum order order, const struct table *oldest)

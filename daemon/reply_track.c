@@ -45,7 +45,7 @@ static bool begin_track(struct reply *reply, const json_t *parameters)
 
 	if (!may_change(reply) || !reply_begin_pid(reply, parameters))
 		return false;
-	r = admission_decree(&s->tracker->admission, reply->pid, VERDICT_TRACK);
+	r = admission_decree(&s->tracker->admission, reply->pid, VERDICT_TRACK, WORD_PERSON);
 	if (!conclude(reply, "track", r))
 		return false;
 	reply->mapped = is_tracked(reply) || discovery_look(s->discovery, reply->pid, r > 0);

@@ -12,7 +12,8 @@
 #include "tracker.h"
 
 #define RELEASE_BATCH 1024
-#define TURNS_MAX 16
+#define TURNS_MAX 2
+#define RECOVERY_TURNS 500 /* of PROBES_TURN_NS */
 #define REPAIR_INTERVAL_USEC 1000000
 #define SAMPLE_INTERVAL_USEC (HISTORY_INTERVAL_S * 1000000ULL)
 
@@ -99,6 +100,8 @@ static void end_process(struct tracker *t, struct process *p, uint64_t time_ns)
 	tell_life(t, p, WATCH_EXIT, time_ns);
 	release(t, p);
 	probes_drop_python(t->probes, p->pid, p->start_ticks);
+	/* The exit may have come before the note. */
+	probes_drop_note(t->probes, p->pid, p->start_ticks);
 	table_remove(&t->processes, (uint64_t)p->pid);
 	process_free(p);
 }
@@ -232,7 +235,7 @@ struct process *tracker_discover(struct tracker *t, pid_t pid, bool late, uint64
 
 int tracker_untrack(struct tracker *t, pid_t pid)
 {
-	int r = admission_decree(&t->admission, pid, VERDICT_IGNORE);
+	int r = admission_decree(&t->admission, pid, VERDICT_IGNORE, WORD_PERSON);
 	struct process *p = tracker_find(t, pid);
 
 	if (r >= 0 && p)
@@ -525,7 +528,8 @@ void tracker_recover(struct tracker *t)
 {
 	uint64_t counters[COUNTER_MAX];
 
-	while (probes_consume(t->probes))
+	/* What comes faster than it can be read waits for its turn; the map has it already. */
+	for (int turn = 0; turn < RECOVERY_TURNS && probes_consume(t->probes); turn++)
 		continue;
 	if (probes_counters(t->probes, counters) == 0)
 		t->lost_before = counters[COUNTER_LOST_RING];
@@ -550,7 +554,7 @@ bool tracker_tick(struct tracker *t)
 		return true; /* first what is waiting, and others' turns in between */
 	table_foreach (&t->processes, struct process_ref, ref) {
 		ref->process->rechecks = RECHECKS_PER_TICK;
-		if (ref->process->python_search == PYTHON_NOT_READY)
+		if (ref->process->python_search == PYTHON_NOT_READY || ref->process->python_wanted)
 			process_find_python(ref->process, t->probes);
 	}
 	if (sd_event_now(t->loop, CLOCK_MONOTONIC, &now) < 0)

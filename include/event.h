@@ -123,10 +123,15 @@ enum verdict {
 #define POLICY_OTHERS \
 	0U /* the key that speaks of all without an entry, of whom none has this pid */
 
+enum policy_word {
+	WORD_PERSON = 1, /* good until the process ends */
+	WORD_OPTION,     /* of the daemon's command line: good as long as that daemon */
+};
+
 struct policy {
 	__u64 start_ticks; /* of the process, in USER_HZ: tells a successor with the same pid */
 	__u32 verdict;     /* enum verdict */
-	__u32 fixed;       /* a person's choice, which no rule overrules */
+	__u32 fixed;       /* enum policy_word; 0: a rule's, which others may overrule */
 };
 _Static_assert(sizeof(struct policy) == 16, "no padding in values");
 

@@ -22,6 +22,7 @@ SIM = BUILD / "simcuda"
 LEAK = BUILD / "workloads" / "leak"
 PATIENCE = 20.0  # seconds
 DEADLINE = 120  # seconds, for one test
+GRACE = 3.0  # seconds, for a daemon to end
 
 
 def need(condition, reason):
@@ -88,7 +89,7 @@ class Daemon:
         notify_path = str(directory / "notify")
         notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         notify.bind(notify_path)
-        notify.settimeout(PATIENCE)
+        notify.settimeout(PATIENCE * 3)  # behind a daemon whose perf links are being taken out
         arguments = [*wrapper, str(BIN / "srtleakd"), "--socket", self.socket]
         arguments += ["--listen", f"127.0.0.1:{self.port}", "--pin-dir", str(pins)]
         for pattern in libraries:
@@ -146,8 +147,19 @@ def can_trace():
     return os.geteuid() == 0 and os.path.exists("/sys/kernel/btf/vmlinux")
 
 
+@pytest.fixture(scope="session")
+def leaving(bpffs):
+    """Daemons that take their time to end: the kernel waits for each perf link, and the tests that
+    follow need not.
+    """
+    daemons = []
+    yield daemons
+    for daemon in daemons:
+        daemon.stop()
+
+
 @pytest.fixture
-def start_daemon(tmp_path, bpffs):
+def start_daemon(tmp_path, bpffs, leaving):
     """Starts daemons and ends them at the end of the test, however it goes."""
     need(can_trace(), "root and a kernel with BTF, to load BPF programs")
     daemons = []
@@ -162,7 +174,14 @@ def start_daemon(tmp_path, bpffs):
 
     yield start
     for daemon in daemons:
-        if daemon.process.poll() is None:
+        if daemon.process.poll() is not None:
+            continue
+        daemon.process.send_signal(signal.SIGTERM)
+        try:
+            daemon.process.wait(timeout=GRACE)
+        except subprocess.TimeoutExpired:
+            leaving.append(daemon)
+        else:
             daemon.stop()
 
 

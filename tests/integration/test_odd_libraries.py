@@ -29,6 +29,7 @@ FILLS_THE_RING = 70_000  # events
 SHORT_PROCESSES = 40
 STACKS = 300
 TOO_LARGE = 1 << 63
+QUEUED_EVENTS = 40_000  # more than fs.inotify.max_queued_events allows
 LARGEST = (1 << 48) - 1  # one that could be
 SUM_ABOVE_63_BITS = (1 << 15) + 1000  # allocations of that size
 SUM_ABOVE_64_BITS = (1 << 16) + 1000
@@ -323,6 +324,29 @@ def test_sum_that_cannot_be(start_daemon, workload, liar, count):
     )
     assert_all_can_be_shown(daemon, honest, process)
     assert process.pid in daemon.pids()
+
+
+def test_more_writes_than_are_told(start_daemon, workload, private_libraries):
+    """Whoever writes more than the kernel tells of harms no probes but those in his own files."""
+    mine = [private_libraries(f"mine{i}") / "libcudart.so.13" for i in range(2)]
+    daemon = start_daemon(libraries=(*map(str, mine), f"{SIM}/*.so.*"))
+    honest = honest_process(daemon, workload)
+
+    def probed():
+        return {p["binary"] for p in daemon.ctl("status")["probes"]}
+
+    assert {str(path) for path in mine} <= probed()
+    daemon.process.send_signal(signal.SIGSTOP)
+    files = [open(path, "r+b", buffering=0) for path in mine]
+    for i in range(QUEUED_EVENTS):
+        files[i % 2].seek(0)
+        files[i % 2].write(b"\x7f")
+    for file in files:
+        file.close()
+    daemon.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: not {str(path) for path in mine} & probed(), "they are noticed")
+    assert str(SIM / "libcudart.so.13") in probed()
+    assert daemon.process_row(honest.pid)["partial"] == []
 
 
 # A path that is in use for something else.

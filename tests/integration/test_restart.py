@@ -323,3 +323,44 @@ def test_widened_by_the_next_daemon(restart, workload):
     step_to(fresh, "allocated")
     count_is(daemon, fresh.pid, COUNT)
     assert daemon.process_row(fresh.pid)["partial"] == []
+
+
+def test_library_replaced_under_a_running_process(restart, workload, private_libraries):
+    """It goes on with the deleted file, and so do the probes."""
+    libraries = private_libraries()
+    options = ("--libraries", str(libraries / "*.so.*"))
+    daemon = restart(*options)
+    process = leak(workload, SIMCUDA_DIR=str(libraries))
+
+    def replace():
+        for name in ("libcudart.so.13", "libcuda.so.1"):
+            shutil.copy(libraries / name, libraries / "new")
+            os.replace(libraries / "new", libraries / name)
+
+    daemon = restart.again(daemon, signal.SIGUSR1, *options, meanwhile=replace)
+    step_to(process, "allocated")
+    count_is(daemon, process.pid, COUNT)
+
+
+def test_command_line_of_an_earlier_daemon(restart, workload):
+    """A --pid holds for the daemon that was told of it."""
+    first, second = leak(workload), leak(workload)
+    daemon = restart("--pid", str(first.pid))
+    daemon = restart.again(daemon, signal.SIGUSR1, "--pid", str(second.pid))
+    for process in (first, second):
+        step_to(process, "allocated")
+    count_is(daemon, second.pid, COUNT)
+    assert daemon.pids() == {second.pid}
+
+
+def test_nothing_is_kept_of_processes_that_ended(daemon, workload):
+    for _ in range(20):
+        process = workload(LEAK, "--at-once", "1", "4096")
+        assert process.end() == 0
+        process.kill()
+    ours = set(daemon.pids())
+    wait_until(
+        lambda: {e["formatted"]["key"] for e in kernel.map_entries(daemon.process.pid, "tracked")}
+        <= ours | set(daemon.pids()),
+        "notes are of processes that live",
+    )

@@ -204,6 +204,22 @@ check_python() {
 	end_leak exit
 }
 
+# The probes stay when the daemon is killed.
+check_restart() {
+	start_leak --step --ledger /tmp/ledger "$BLOCKS" 4096
+	eventually said loaded
+	kill -KILL "$daemon"
+	wait "$daemon"
+	echo >&9
+	eventually said allocated
+	if start_daemon "$links"; then
+		expect restart "$BLOCKS blocks made while no daemon ran" tables_agree
+	else
+		report restart fail "$links links"
+	fi
+	end_leak exit
+}
+
 unchanged() {
 	in_kernel | cmp -s - /tmp/before
 }
@@ -244,6 +260,7 @@ check_mode() {
 	check_exec
 	check_late
 	check_python
+	check_restart
 	check_stop
 }
 
