@@ -199,7 +199,7 @@ const char *human_bytes(char buffer[HUMAN_MAX], double bytes)
 
 const char *human_duration(char buffer[HUMAN_MAX], double seconds)
 {
-	const char *sign = seconds < 0 ? "-" : "";
+	const char *sign = seconds <= -1 ? "-" : "";
 	uint64_t s = (uint64_t)MIN(MAX(seconds, -seconds), 1e12);
 
 	if (s < 60)

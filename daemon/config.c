@@ -15,6 +15,7 @@
 
 #define LIBRARIES_MAX 64
 #define PIDS_MAX 1024
+#define SERIES_MIN 100 /* the daemon's own take some thirty */
 
 static int refuse(const char **ret_why, const char *why)
 {
@@ -162,8 +163,8 @@ static int parse_max_series(struct config *config, const char *value, const char
 {
 	unsigned long n;
 
-	if (!parse_number(value, 1000000, &n))
-		return refuse(ret_why, "no number from 1 to 1000000");
+	if (!parse_number(value, 1000000, &n) || n < SERIES_MIN)
+		return refuse(ret_why, "no number from 100 to 1000000");
 	config->max_series = n;
 	return 0;
 }

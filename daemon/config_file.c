@@ -108,6 +108,9 @@ static int read_pair(void *userdata, const char *section, const char *name, cons
 	if (!key || !key->in_file) {
 		r = -EINVAL;
 		why = "no such key";
+	} else if (strstr(value, " #")) {
+		r = -EINVAL;
+		why = "holds \" #\": a comment behind a value begins with \" ;\"";
 	} else {
 		r = config_set(reading->config, name, value, &why);
 	}

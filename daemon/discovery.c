@@ -276,10 +276,11 @@ static const struct library *library_of(struct discovery *d, pid_t pid,
 }
 
 /* A process maps something called like a CUDA library, since mapped_ns (CLOCK_BOOTTIME). Of a
- * library that was armed before since_ns all that is known already. Returns whether it is probed.
+ * library that was armed before since_ns all that is known already. A process that was ignored
+ * until now has made calls that nobody recorded. Returns whether the library is probed.
  */
 static bool mapped(struct discovery *d, pid_t pid, const struct procfs_mapping *mapping,
-		   uint64_t mapped_ns, uint64_t since_ns)
+		   uint64_t mapped_ns, uint64_t since_ns, bool was_ignored)
 {
 	const struct library *library;
 	int family = libsearch_family(mapping->path);
@@ -296,7 +297,8 @@ static bool mapped(struct discovery *d, pid_t pid, const struct procfs_mapping *
 	/* A runtime allocates through the driver, whose own probes see what was missed above. */
 	if (late && library->family == FAMILY_CUDART && driver_probed(d))
 		late = false;
-	tracker_discover(d->tracker, pid, late, mapped_ns ? mapped_ns : clock_boottime_ns());
+	tracker_discover(d->tracker, pid, late || was_ignored,
+			 mapped_ns ? mapped_ns : clock_boottime_ns());
 	return true;
 }
 
@@ -315,7 +317,7 @@ static void on_perf_mapping(const struct perf_mapping *record, void *userdata)
 	};
 
 	tracker_mapped(d->tracker, record->pid);
-	(void)mapped(d, record->pid, &mapping, record->time_ns, 0);
+	(void)mapped(d, record->pid, &mapping, record->time_ns, 0, false);
 }
 
 static void on_perf_executed(pid_t pid, uint64_t time_ns, void *userdata)
@@ -342,6 +344,7 @@ struct scan {
 	pid_t pid;
 	uint64_t mapped_ns; /* what was found, and not reported, is taken to be mapped since then */
 	uint64_t since_ns;  /* libraries armed earlier are passed over */
+	bool was_ignored;   /* until now */
 	bool found;
 };
 
@@ -350,7 +353,7 @@ static int scan_mapping(const struct procfs_mapping *mapping, void *userdata)
 	struct scan *scan = userdata;
 
 	if (mapping->executable &&
-	    mapped(scan->d, scan->pid, mapping, scan->mapped_ns, scan->since_ns))
+	    mapped(scan->d, scan->pid, mapping, scan->mapped_ns, scan->since_ns, scan->was_ignored))
 		scan->found = true;
 	return 0;
 }
@@ -377,7 +380,7 @@ static int on_rescan(sd_event_source *source, uint64_t usec, void *userdata)
 bool discovery_look(struct discovery *d, pid_t pid, bool late)
 {
 	/* What this very look arms was not armed when it was mapped. */
-	struct scan scan = {.d = d, .mapped_ns = late ? 0 : clock_boottime_ns()};
+	struct scan scan = {.d = d, .mapped_ns = clock_boottime_ns(), .was_ignored = late};
 
 	(void)scan_process(pid, &scan);
 	return scan.found;

@@ -109,11 +109,31 @@ static struct body *body_new(struct http *h, bool openmetrics)
 	return r < 0 ? NULL : b;
 }
 
+/* How much a client wants a type, from 0 to 1 (RFC 9110, 12.5.1); 0 where it does not name it. */
+static double quality(const char *accept, const char *type)
+{
+	size_t n = strlen(type);
+
+	for (const char *item = accept; item; item = strchr(item, ',')) {
+		const char *end, *q;
+
+		item += strspn(item, ", \t");
+		end = item + strcspn(item, ",");
+		if (strncasecmp(item, type, n) != 0 || !strchr(",; \t", item[n]))
+			continue;
+		q = strcasestr(item, "q=");
+		return q && q < end ? strtod(q + 2, NULL) : 1;
+	}
+	return 0;
+}
+
 static enum MHD_Result metrics(struct http *h, struct MHD_Connection *connection)
 {
 	const char *accept =
 		MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT);
-	bool openmetrics = accept && strstr(accept, "application/openmetrics-text");
+	bool openmetrics =
+		accept && quality(accept, "application/openmetrics-text") > 0 &&
+		quality(accept, "application/openmetrics-text") >= quality(accept, "text/plain");
 	struct MHD_Response *response;
 	struct body *body;
 

@@ -56,11 +56,18 @@ static void write_outstanding(struct exposition *e, const char *name, const stru
 	}
 }
 
+static bool is_bytes(size_t offset)
+{
+	return offset == offsetof(struct usage, allocated_bytes) ||
+	       offset == offsetof(struct usage, freed_bytes);
+}
+
 static void write_totals(struct exposition *e, const char *name, const struct process *p,
 			 size_t offset)
 {
 	for (int kind = 0; kind < KIND_MAX; kind++) {
-		if (p->usage[kind].allocs_total == 0)
+		if (p->usage[kind].allocs_total == 0 ||
+		    (is_bytes(offset) && !kind_has_size((enum memory_kind)kind)))
 			continue;
 		exposition_begin(e, name);
 		process_labels(e, p);

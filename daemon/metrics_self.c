@@ -93,15 +93,27 @@ static void write_cost(struct exposition *e, const struct probes *probes)
 	}
 }
 
+static size_t count_descriptors(void)
+{
+	_cleanup_closedir_ DIR *dir = opendir("/proc/self/fd");
+	size_t n = 0;
+
+	while (dir && readdir(dir))
+		n++;
+	return n > 3 ? n - 3 : 0; /* two dots, and the folder's own */
+}
+
 static void write_process(struct exposition *e, const struct subject *s)
 {
 	_cleanup_fclose_ FILE *statm = fopen("/proc/self/statm", "re");
-	unsigned long pages = 0;
+	unsigned long pages = 0, all_pages = 0;
+	struct rlimit descriptors = {0};
 	struct rusage usage;
 
-	if (statm && fscanf(statm, "%*u %lu", &pages) != 1)
-		pages = 0;
+	if (statm && fscanf(statm, "%lu %lu", &all_pages, &pages) != 2)
+		pages = all_pages = 0;
 	getrusage(RUSAGE_SELF, &usage);
+	getrlimit(RLIMIT_NOFILE, &descriptors);
 	exposition_head(e, "process_cpu_seconds_total", METRIC_COUNTER, "CPU time of the daemon.");
 	exposition_begin(e, "process_cpu_seconds_total");
 	exposition_double(e,
@@ -109,6 +121,11 @@ static void write_process(struct exposition *e, const struct subject *s)
 				  (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6);
 	gauge(e, "process_resident_memory_bytes", "Memory of the daemon.",
 	      (double)pages * (double)sysconf(_SC_PAGESIZE));
+	gauge(e, "process_virtual_memory_bytes", "Address space of the daemon.",
+	      (double)all_pages * (double)sysconf(_SC_PAGESIZE));
+	gauge(e, "process_open_fds", "Descriptors of the daemon.", (double)count_descriptors());
+	gauge(e, "process_max_fds", "Descriptors that the daemon may have.",
+	      (double)descriptors.rlim_cur);
 	gauge(e, "process_start_time_seconds", "Start of the daemon since the Unix epoch.",
 	      s->started_at_unix);
 }

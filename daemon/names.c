@@ -49,6 +49,11 @@ const char *kind_name(enum memory_kind kind)
 	return kinds[kind].name;
 }
 
+bool kind_has_size(enum memory_kind kind)
+{
+	return kind != KIND_IPC && kind != KIND_GRAPH;
+}
+
 bool kind_is_summed(enum memory_kind kind)
 {
 	return kinds[kind].summed;

@@ -15,6 +15,7 @@ enum memory_kind api_kind(enum api api);
 const char *family_name(enum api_family family);
 
 const char *kind_name(enum memory_kind kind);
+bool kind_has_size(enum memory_kind kind); /* graphs and others' memory have none that is known */
 bool kind_is_summed(enum memory_kind kind);
 bool kind_is_tracked(enum memory_kind kind); /* some probed function allocates it */
 enum address_space kind_space(enum memory_kind kind);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "names.h"
 #include "protocol.h"
 #include "reply.h"
 
@@ -125,6 +126,14 @@ void reply_history(struct json_writer *out, const struct reply *reply, const str
 bool reply_message_full(const struct reply *reply, size_t items)
 {
 	return items >= PROTOCOL_BATCH || reply->out->size >= MESSAGE_BYTES;
+}
+
+void reply_bytes(struct json_writer *out, const char *key, enum memory_kind kind, uint64_t bytes)
+{
+	if (kind_has_size(kind))
+		jw_u64(out, key, bytes);
+	else
+		jw_null(out, key);
 }
 
 void reply_partial(struct json_writer *out, const struct process *process)

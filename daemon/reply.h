@@ -109,6 +109,9 @@ bool reply_begin_history(struct reply *reply, const json_t *parameters);
 /* Growth, and where the request asked for it the last minutes themselves. */
 void reply_history(struct json_writer *out, const struct reply *reply, const struct history *h);
 
+/* Bytes of a kind; null where those are not known. */
+void reply_bytes(struct json_writer *out, const char *key, enum memory_kind kind, uint64_t bytes);
+
 void reply_partial(struct json_writer *out, const struct process *process);
 
 /* Frames of a stack, as objects. */

@@ -111,7 +111,7 @@ static void write_alloc(struct json_writer *out, const struct process *p, const 
 
 	jw_begin_object(out, NULL);
 	jw_hex(out, "ptr", alloc->ptr);
-	jw_u64(out, "size", alloc->size);
+	reply_bytes(out, "size", api_kind(api), alloc->size);
 	jw_string(out, "kind", kind_name(api_kind(api)));
 	jw_string(out, "api", api_symbol(api));
 	if (alloc->device == DEVICE_UNKNOWN)

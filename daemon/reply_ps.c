@@ -15,7 +15,7 @@ static void write_outstanding(struct json_writer *out, const char *key, const st
 			continue;
 		}
 		jw_begin_object(out, name);
-		jw_u64(out, "bytes", p->usage[kind].bytes);
+		reply_bytes(out, "bytes", (enum memory_kind)kind, p->usage[kind].bytes);
 		jw_u64(out, "count", p->usage[kind].count);
 		jw_end_object(out);
 	}

@@ -167,7 +167,7 @@ static void write_site(struct json_writer *out, const struct reply *reply, const
 	jw_string(out, "kind", kind_name(site->kind));
 	jw_string(out, "api", api_symbol(site->api));
 	jw_null(out, "device");
-	jw_u64(out, "bytes", site->bytes);
+	reply_bytes(out, "bytes", site->kind, site->bytes);
 	jw_u64(out, "count", site->count);
 	if (oldest_ns && now > oldest_ns)
 		jw_double(out, "oldest_age_s", (double)(now - oldest_ns) / 1e9);
@@ -198,7 +198,7 @@ static void write_total(struct json_writer *out, const struct process *p)
 		if (p->usage[kind].count == 0)
 			continue;
 		jw_begin_object(out, kind_name((enum memory_kind)kind));
-		jw_u64(out, "bytes", p->usage[kind].bytes);
+		reply_bytes(out, "bytes", (enum memory_kind)kind, p->usage[kind].bytes);
 		jw_u64(out, "count", p->usage[kind].count);
 		jw_end_object(out);
 	}

@@ -94,16 +94,28 @@ static void tell_life(struct tracker *t, const struct process *p, enum watch_typ
 		watch_life(&t->watch, p, type, time_ns);
 }
 
-static void end_process(struct tracker *t, struct process *p, uint64_t time_ns)
+static void forget_process(struct tracker *t, struct process *p)
 {
-	ends_note(&t->ends, p->pid, time_ns);
-	tell_life(t, p, WATCH_EXIT, time_ns);
 	release(t, p);
 	probes_drop_python(t->probes, p->pid, p->start_ticks);
 	/* The exit may have come before the note. */
 	probes_drop_note(t->probes, p->pid, p->start_ticks);
 	table_remove(&t->processes, (uint64_t)p->pid);
 	process_free(p);
+}
+
+static void end_process(struct tracker *t, struct process *p, uint64_t time_ns)
+{
+	ends_note(&t->ends, p->pid, time_ns);
+	tell_life(t, p, WATCH_EXIT, time_ns);
+	forget_process(t, p);
+}
+
+/* It lives on, but is not ours to track. */
+static void leave_process(struct tracker *t, struct process *p)
+{
+	watch_left(&t->watch, p);
+	forget_process(t, p);
 }
 
 /* It has ended unnoticed; this is when it was noticed. */
@@ -239,7 +251,7 @@ int tracker_untrack(struct tracker *t, pid_t pid)
 	struct process *p = tracker_find(t, pid);
 
 	if (r >= 0 && p)
-		remove_process(t, p);
+		leave_process(t, p);
 	return r;
 }
 
@@ -256,7 +268,7 @@ void tracker_rescope(struct tracker *t)
 		pids[n++] = ref->process->pid;
 	for (size_t i = 0; i < n; i++)
 		if (!admission_admits(&t->admission, pids[i]))
-			remove_process(t, tracker_find(t, pids[i]));
+			leave_process(t, tracker_find(t, pids[i]));
 }
 
 void tracker_executed(struct tracker *t, pid_t pid, uint64_t time_ns)

@@ -16,6 +16,7 @@ struct watcher {
 	pid_t pid;            /* 0: every process */
 	uint64_t start_ticks; /* with the pid, who it is */
 	int pidfd;            /* tells exec from exit; -1 where it could not be had */
+	bool left;            /* nobody tracks it any more, by a person's word or a rule */
 	bool untracked;   /* the process has ended, or runs something else that is not tracked */
 	uint64_t dropped; /* since the last record of the queue */
 	size_t first, count;
@@ -202,6 +203,13 @@ void watch_life(struct watch *watch, const struct process *p, enum watch_type ty
 			watch->watchers[i]->untracked = type == WATCH_EXIT;
 }
 
+void watch_left(struct watch *watch, const struct process *p)
+{
+	for (size_t i = 0; i < watch->count; i++)
+		if (watch->watchers[i]->pid != 0 && is_watched(watch->watchers[i], p))
+			watch->watchers[i]->left = true;
+}
+
 void watch_lost(struct watch *watch, const struct process *p, uint64_t count)
 {
 	for (size_t i = 0; i < watch->count; i++)
@@ -269,6 +277,8 @@ static bool has_ended(const struct watcher *w)
 {
 	struct pollfd end = {.fd = w->pidfd, .events = POLLIN};
 
+	if (w->left)
+		return true;
 	if (w->pid == 0 || !w->untracked)
 		return false;
 	return w->pidfd < 0 || poll(&end, 1, 0) > 0;

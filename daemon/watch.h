@@ -72,6 +72,9 @@ void watch_event(struct watch *watch, const struct process *process, const struc
 void watch_life(struct watch *watch, const struct process *process, enum watch_type type,
 		uint64_t time_ns);
 
+/* The process is not tracked any more, and lives on: who watches it is told no more. */
+void watch_left(struct watch *watch, const struct process *process);
+
 /* So many events of the process never reached the daemon. */
 void watch_lost(struct watch *watch, const struct process *process, uint64_t count);
 

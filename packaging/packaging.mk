@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-# make install, uninstall   with DESTDIR, PREFIX, SYSCONFDIR, UNITDIR
+# make install, uninstall   with DESTDIR, PREFIX, UNITDIR
 # make deb                  Debian package, in build/deb
 # Man pages.
 
 PREFIX ?= /usr
-SYSCONFDIR ?= /etc
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 DOCDIR ?= $(PREFIX)/share/doc/srtleak
 
@@ -28,6 +27,7 @@ INSTALLED := \
 	755:$(B)/srtleakctl:$(PREFIX)/bin/ \
 	644:$(TOP)/systemd/srtleakd.service:$(UNITDIR)/ \
 	644:packaging/systemd/older-kernels.conf:$(DOCDIR)/examples/ \
+	644:docs/troubleshooting.md:$(DOCDIR)/ \
 	644:packaging/systemd/srtleak.sysusers:$(PREFIX)/lib/sysusers.d/srtleak.conf \
 	644:packaging/systemd/srtleak.tmpfiles:$(PREFIX)/lib/tmpfiles.d/srtleak.conf \
 	$(patsubst %,644:%:$(PREFIX)/share/srtleak/prometheus/,$(filter-out %/tests.yml,$(wildcard packaging/prometheus/*.yml))) \
@@ -36,7 +36,7 @@ INSTALLED := \
 		$(wildcard packaging/completions/*)) \
 	$(foreach page,$(MAN),644:$(page):$(PREFIX)/share/man/man$(call section_of,$(page))/)
 
-CONFIGURATION := $(SYSCONFDIR)/srtleak/srtleak.conf
+CONFIGURATION := /etc/srtleak/srtleak.conf
 
 part = $(word $(1),$(subst :, ,$(2)))
 target_of = $(call part,3,$(1))$(if $(filter %/,$(call part,3,$(1))),$(notdir $(call part,2,$(1))))

@@ -260,7 +260,7 @@ def read_ledger(path):
 
 
 def as_entries(allocations):
-    return {(a["ptr"], a["size"], a["kind"], a["api"]) for a in allocations}
+    return {(a["ptr"], a["size"] or 0, a["kind"], a["api"]) for a in allocations}
 
 
 @pytest.fixture

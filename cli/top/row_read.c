@@ -17,7 +17,7 @@ const struct row_mark row_marks[ROW_MARKS] = {
 	{"late_attach", 'A', "attached late: calls before the probes were armed are missing"},
 	{"patched", 'P', "patched: the process changed probed functions, which are left alone"},
 	{"limit", 'M', "maximum: it has more allocations than are tracked"},
-	{"lost", 'L', "lost: events that could not be delivered"},
+	{"lost", 'L', "lost: returns of calls were not seen"},
 };
 
 const char *const row_verdicts[] = {"ok", "warming", "suspect", "leak", NULL};
@@ -112,8 +112,6 @@ int row_read_process(const json_t *process, double now, struct row *ret)
 	for (size_t i = 0; i < KIND_MAX; i++)
 		row.kinds[i] =
 			read_number(json_object_get(outstanding, memory_kinds[i].name), "bytes");
-	if (row.lost > 0)
-		row.marks |= 1U << (ROW_MARKS - 1);
 	read_history(process, &row.history);
 	set_label(&row, label);
 	*ret = row;

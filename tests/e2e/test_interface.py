@@ -22,7 +22,7 @@ GROUP = 64321  # a number that no group of the machine has
 KINDS = ["device", "managed", "host", "array", "vmm", "ipc", "graph"]
 NUMBER = (int, float)
 NONE = type(None)
-USAGE = {"bytes": int, "count": int}
+USAGE = {"bytes": (int, NONE), "count": int}
 PARTIAL = {"late_attach", "patched", "limit", "lost"}
 
 # Fields that interface.md names, with the types that their values may have. A dict is an object
@@ -35,7 +35,7 @@ PS = {
     "oom_eta_s": (*NUMBER, NONE), "lost_events": int, "partial": [str],
 }  # fmt: skip
 SITE = {
-    "id": str, "kind": str, "api": str, "device": (int, NONE), "bytes": int, "count": int,
+    "id": str, "kind": str, "api": str, "device": (int, NONE), "bytes": (int, NONE), "count": int,
     "oldest_age_s": NUMBER, "allocs_total": int, "frees_total": int, "verdict": (str, NONE),
     "growth_bytes_per_s": (*NUMBER, NONE),
     "caller": {"module": (str, NONE), "symbol": (str, NONE)}, "owner": (str, dict, NONE),
@@ -43,7 +43,7 @@ SITE = {
     "native": [{"module": (str, NONE), "symbol": (str, NONE), "offset": int}], "truncated": bool,
 }  # fmt: skip
 ALLOCATION = {
-    "ptr": (str, NONE), "size": int, "kind": str, "api": str, "device": (int, NONE), "tid": int,
+    "ptr": (str, NONE), "size": (int, NONE), "kind": str, "api": str, "device": (int, NONE), "tid": int,
     "age_s": NUMBER, "site": str, "handle": (str, NONE),
 }  # fmt: skip
 PROBE = {

@@ -312,3 +312,13 @@ def test_the_daemon_ends(daemon, how):
     daemon.process.wait(timeout=PATIENCE)
     out, err = reader.communicate(timeout=PATIENCE)
     assert reader.returncode == 3 and "closed the connection" in err, (out, err)
+
+
+def test_untrack_is_no_exit(daemon, workload, client):
+    """The process lives on: the stream about it ends, and nothing is made up."""
+    process = known_leak(daemon, workload, "2", "4096")
+    events = begin(client, pid=process.pid)
+    step_to(process, "allocated")
+    assert daemon.run("untrack", process.pid).returncode == 0
+    events = read_while(client, lambda _: True, events)
+    assert [e["event"] for e in events] == ["alloc"] * 2

@@ -364,3 +364,16 @@ def test_nothing_is_kept_of_processes_that_ended(daemon, workload):
         <= ours | set(daemon.pids()),
         "notes are of processes that live",
     )
+
+
+def test_tracked_again_by_the_next_daemon(restart, workload):
+    """What was not seen in between is owned up to, also where the probes were adopted."""
+    daemon = restart()
+    daemon = restart.again(daemon, signal.SIGUSR1)
+    process = leak(workload)
+    step_to(process, "allocated")
+    count_is(daemon, process.pid, COUNT)
+    assert daemon.run("untrack", process.pid).returncode == 0
+    assert daemon.run("track", process.pid).returncode == 0
+    row = wait_until(lambda: daemon.process_row(process.pid), "it is tracked again")
+    assert row["partial"] == ["late_attach"]

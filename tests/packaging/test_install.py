@@ -15,6 +15,7 @@ ALWAYS = {
     "usr/lib/tmpfiles.d/srtleak.conf": 0o644,
     "usr/sbin/srtleakd": 0o755,
     "usr/share/doc/srtleak/examples/older-kernels.conf": 0o644,
+    "usr/share/doc/srtleak/troubleshooting.md": 0o644,
 }
 # Where each kind of file goes, as far as there are some.
 PLACES = {

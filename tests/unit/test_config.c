@@ -157,6 +157,9 @@ static void test_errors(void **state)
 	CHECK_ERROR("\xef\xbb\xbf[main]\n", ":1: there are no sections");
 	CHECK_ERROR("socket = /a\0b\n", ":1: holds a NUL byte");
 	CHECK_ERROR("libraries = *.so\n", ":1: libraries: does not begin with /");
+	CHECK_ERROR("include_exe = /usr/bin/python3 # servers\n",
+		    ":1: include_exe: holds \" #\": a comment behind a value begins with \" ;\"");
+	CHECK_ERROR("max_series = 99\n", ":1: max_series: no number from 100 to 1000000");
 	CHECK_ERROR("\nlog_above = 40 GB\n", ":2: log_above: neither none nor a size such as "
 					     "40 GiB, 512M, 1000000");
 	CHECK_ERROR("include_user = no-such-user\n", ":1: include_user: no such user");
