@@ -131,7 +131,13 @@ STEPS = [
     ("integration", lambda: pytest(["tests/integration"], BUILD)),
     ("integration, sanitized", lambda: pytest(["tests/integration"], BUILD / "sanitize")),
     ("e2e", lambda: pytest(["tests/e2e"], BUILD)),
-    ("e2e, sanitized", lambda: pytest(["tests/e2e"], BUILD / "sanitize")),
+    # What Prometheus and the dashboard make of the metrics does not depend on how we are built.
+    (
+        "e2e, sanitized",
+        lambda: pytest(
+            ["tests/e2e", "--ignore=tests/e2e/test_prometheus.py"], BUILD / "sanitize"
+        ),
+    ),
 ]
 
 

@@ -39,13 +39,13 @@ def restart(start_daemon, tmp_path, bpffs):
     directory.mkdir()
     pins = bpffs / tmp_path.name
 
-    def start(*options):
-        return start_daemon(*options, directory=directory, pins=pins)
+    def start(*options, **more):
+        return start_daemon(*options, directory=directory, pins=pins, **more)
 
-    def again(daemon, how, *options, meanwhile=lambda: None):
+    def again(daemon, how, *options, meanwhile=lambda: None, **more):
         assert daemon.stop(how) == (-how if how == signal.SIGKILL else 0)
         meanwhile()
-        return start(*options)
+        return start(*options, **more)
 
     start.again = again
     return start
@@ -325,11 +325,16 @@ def test_widened_by_the_next_daemon(restart, workload):
     assert daemon.process_row(fresh.pid)["partial"] == []
 
 
-def test_library_replaced_under_a_running_process(restart, workload, private_libraries):
+# What the packaged service has: without CAP_CHECKPOINT_RESTORE a deleted file cannot be opened.
+SERVICE = ("setpriv", "--bounding-set=-all,+bpf,+perfmon,+sys_ptrace,+dac_read_search")
+
+
+@pytest.mark.parametrize("wrapper", [(), SERVICE], ids=["root", "service"])
+def test_library_replaced_under_a_running_process(restart, workload, private_libraries, wrapper):
     """It goes on with the deleted file, and so do the probes."""
     libraries = private_libraries()
     options = ("--libraries", str(libraries / "*.so.*"))
-    daemon = restart(*options)
+    daemon = restart(*options, wrapper=wrapper)
     process = leak(workload, SIMCUDA_DIR=str(libraries))
 
     def replace():
@@ -337,9 +342,11 @@ def test_library_replaced_under_a_running_process(restart, workload, private_lib
             shutil.copy(libraries / name, libraries / "new")
             os.replace(libraries / "new", libraries / name)
 
-    daemon = restart.again(daemon, signal.SIGUSR1, *options, meanwhile=replace)
+    daemon = restart.again(daemon, signal.SIGUSR1, *options, meanwhile=replace, wrapper=wrapper)
+    assert ("was deleted and is in use" in daemon.log()) == bool(wrapper)
     step_to(process, "allocated")
     count_is(daemon, process.pid, COUNT)
+    assert daemon.process_row(process.pid)["partial"] == []
 
 
 def test_command_line_of_an_earlier_daemon(restart, workload):
