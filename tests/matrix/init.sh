@@ -83,6 +83,7 @@ ready_or_gone() {
 }
 
 start_daemon() {
+	: >/tmp/daemon.log # the one before was ready, too
 	srtleakd --attach $mode --listen none --libraries "$sim/*.so*" 2>/tmp/daemon.log &
 	daemon=$!
 	eventually ready_or_gone 2>/dev/null
