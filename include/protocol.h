@@ -29,10 +29,10 @@
 /* {["pid"]}, with "more"                         → {"events":[…]} again and again
  *
  * The first reply comes at once, further ones when something has happened, until the client hangs
- * up; with "pid" the stream ends when the process has ended, and not at an exec. Without "more" it
- * is an error of the parameter "more". An event is an object of `watch`; beside that it has the
- * innermost "frame" of its site (as in `sites`, or null) and the "result" of a call that failed
- * (else null). An object
+ * up; with "pid" the stream ends when the process has ended or is not tracked any more, and not at
+ * an exec. Without "more" it is an error of the parameter "more". An event is an object of `watch`;
+ * beside that it has the innermost "frame" of its site (as in `sites`, or null) and the "result" of
+ * a call that failed (else null). An object
  * {"time","event":"dropped","count"} stands where so many events are missing, because the client
  * did not keep up or because they were lost on their way to the daemon.
  */
