@@ -19,6 +19,7 @@
 #include "procfs.h"
 
 #define FILES_MAX 4096
+#define SETTLE_USEC 1000000ULL /* after a library was armed: by then its users were reported */
 #define RESCAN_USEC 5000000ULL /* after records were lost */
 
 /* A file as mappings name it. On overlayfs that may differ from what fstat says, so a library has
@@ -160,6 +161,23 @@ static void inherit(const char *name, void *userdata)
 	d->numbers = MAX(d->numbers, number);
 }
 
+static void forget_legacy(struct legacy *legacy, size_t i)
+{
+	if (i != --legacy->n)
+		strcpy(legacy->names[i], legacy->names[legacy->n]);
+	legacy->kept[i] = legacy->kept[legacy->n];
+}
+
+/* Of probes that were never settled nobody knows whom they have missed: they are placed anew. */
+static void drop_unsettled(struct discovery *d)
+{
+	for (size_t i = d->legacy->n; i-- > 0;)
+		if (library_pin_number(d->legacy->names[i]) == 0) {
+			pins_remove(probes_pins(d->probes), d->legacy->names[i]);
+			forget_legacy(d->legacy, i);
+		}
+}
+
 static int take_over(struct discovery *d, int fd, const struct stat *st, const char *path,
 		     enum api_family family, struct library **ret)
 {
@@ -167,14 +185,16 @@ static int take_over(struct discovery *d, int fd, const struct stat *st, const c
 
 	for (size_t i = 0; legacy && i < legacy->n; i++) {
 		char name[PINS_FOLDER_MAX];
+		int r;
 
 		if (!library_pin_fits(legacy->names[i], st))
 			continue;
 		strcpy(name, legacy->names[i]);
-		if (i != --legacy->n)
-			strcpy(legacy->names[i], legacy->names[legacy->n]);
-		legacy->kept[i] = legacy->kept[legacy->n];
-		return library_adopt(d->probes, d->multi, fd, path, family, name, ret);
+		forget_legacy(legacy, i);
+		r = library_adopt(d->probes, d->multi, fd, path, family, name, ret);
+		if (r < 0) /* it must not stay beside the probes that are placed instead */
+			pins_remove(probes_pins(d->probes), name);
+		return r;
 	}
 	return -ENOENT;
 }
@@ -240,6 +260,8 @@ static int arm(struct discovery *d, int fd, const char *path, enum api_family fa
 	}
 	d->libraries[d->n_libraries++] = library;
 	watch_writes(d, library, fd);
+	(void)sd_event_source_set_time_relative(d->settle, SETTLE_USEC);
+	(void)sd_event_source_set_enabled(d->settle, SD_EVENT_ONESHOT);
 	remember(d, major(st.st_dev), minor(st.st_dev), st.st_ino, library);
 	log_info(library->armed_ns ? "probing %s" : "probing %s, as the earlier daemon did", path);
 	*ret = library;
@@ -367,6 +389,20 @@ static int scan_process(pid_t pid, void *userdata)
 	return 0;
 }
 
+static void settle(const struct discovery *d)
+{
+	for (size_t i = 0; i < d->n_libraries; i++)
+		library_settle(d->libraries[i]);
+}
+
+static int on_settle(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	(void)source;
+	(void)usec;
+	settle(userdata);
+	return 0;
+}
+
 static int on_rescan(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct scan scan = {.d = userdata, .mapped_ns = clock_boottime_ns()};
@@ -444,12 +480,19 @@ int discovery_start(struct discovery *d, struct tracker *tracker, bool multi,
 	if (probes_adopted(d->probes)) {
 		d->legacy = calloc(1, sizeof(*d->legacy));
 		r = d->legacy ? pins_each_folder(probes_pins(d->probes), inherit, d) : -ENOMEM;
+		if (r == 0)
+			drop_unsettled(d);
 	}
 	if (r < 0)
 		return r;
 	r = sd_event_add_time(tracker->loop, &d->rescan, CLOCK_MONOTONIC, 0, 0, on_rescan, d);
 	if (r >= 0)
 		r = sd_event_source_set_enabled(d->rescan, SD_EVENT_OFF);
+	if (r >= 0)
+		r = sd_event_add_time(tracker->loop, &d->settle, CLOCK_MONOTONIC, 0, 0, on_settle,
+				      d);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(d->settle, SD_EVENT_OFF);
 	if (r >= 0)
 		r = watch_mappings(d);
 	if (r < 0) {
@@ -458,6 +501,7 @@ int discovery_start(struct discovery *d, struct tracker *tracker, bool multi,
 	}
 	r = search(d, globs, n_globs, 0);
 	drop_legacy(d);
+	settle(d);
 	return r;
 }
 
@@ -465,6 +509,7 @@ void discovery_stop(struct discovery *d, bool keep)
 {
 	free(TAKE_PTR(d->legacy));
 	d->rescan = sd_event_source_disable_unref(d->rescan);
+	d->settle = sd_event_source_disable_unref(d->settle);
 	d->stream = perf_stream_free(d->stream);
 	d->bpf_stream = mapping_stream_free(d->bpf_stream);
 	while (d->n_libraries > 0) {

@@ -27,7 +27,7 @@ struct discovery {
 	struct table files;    /* by device and inode as mappings tell them: what became of it */
 	struct perf_stream *stream; /* one of the two */
 	struct mapping_stream *bpf_stream;
-	sd_event_source *rescan;
+	sd_event_source *rescan, *settle;
 	uint64_t records_lost;       /* mappings that the kernel could not report */
 	uint64_t late;               /* files armed only after somebody had mapped them */
 	double latencies[LATENCIES]; /* seconds from mapping to armed, the last ones */

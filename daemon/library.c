@@ -163,8 +163,15 @@ static int pin(struct library *library)
 		r = pins_put(library->pins, library->links[i], name);
 	}
 	if (r == 0)
-		r = pins_rename(library->pins, PIN_ARMING, library->pin_name);
+		r = pins_rename(library->pins, PIN_ARMING, library->folder);
 	return r;
+}
+
+void library_settle(struct library *library)
+{
+	if (strcmp(library->folder, library->pin_name) != 0 &&
+	    pins_rename(library->pins, library->folder, library->pin_name) == 0)
+		strcpy(library->folder, library->pin_name);
 }
 
 static int identify(struct library *library, int fd, const char *path, enum api_family family,
@@ -207,6 +214,7 @@ int library_attach(const struct probes *probes, bool multi, int fd, const char *
 		return r;
 	library->armed_ns = clock_boottime_ns();
 	library->pins = probes_pins(probes);
+	snprintf(library->folder, sizeof(library->folder), "unsettled_%" PRIx32, number);
 	r = pin(library);
 	if (r < 0) {
 		log_warning("%s: pinning its probes: %s: they end with this daemon", path,
@@ -227,7 +235,7 @@ static int open_links(struct library *library, bool multi)
 	while (library->n_links < n) {
 		int fd;
 
-		name_link(library->pin_name, library->n_links, name);
+		name_link(library->folder, library->n_links, name);
 		fd = pins_get(library->pins, name);
 		if (fd < 0)
 			return -ESTALE;
@@ -250,6 +258,7 @@ int library_adopt(const struct probes *probes, bool multi, int fd, const char *p
 		return r;
 	if (strcmp(library->pin_name, pin_name) != 0)
 		return -ESTALE; /* another file, or changed since */
+	strcpy(library->folder, library->pin_name);
 	library->pins = probes_pins(probes);
 	r = open_links(library, multi);
 	if (r < 0)
@@ -280,9 +289,9 @@ struct library *library_free(struct library *library)
 	 * was the last to hold it, and some time later when a pin was.
 	 */
 	for (size_t i = library->n_links; library->pins && i-- > 0;) {
-		name_link(library->pin_name, i, name);
+		name_link(library->folder, i, name);
 		pins_remove(library->pins, name);
 	}
-	pins_remove(library->pins, library->pin_name);
+	pins_remove(library->pins, library->folder);
 	return library_leave(library);
 }

@@ -28,8 +28,9 @@ struct library {
 	struct probe_point points[API_MAX];
 	int links[2 * API_MAX]; /* descriptors; in the order of pairs of return and entry */
 	size_t n_links;
-	struct pins *pins; /* NULL: it ends with the daemon */
-	char pin_name[PINS_FOLDER_MAX];
+	struct pins *pins;              /* NULL: it ends with the daemon */
+	char pin_name[PINS_FOLDER_MAX]; /* which file it is, in which state */
+	char folder[PINS_FOLDER_MAX];   /* of its pins: not yet the above until it is settled */
 };
 
 /* Finds the family's functions in the file and probes them. The descriptor stays the caller's and
@@ -45,7 +46,15 @@ int library_attach(const struct probes *probes, bool multi, int fd, const char *
 int library_adopt(const struct probes *probes, bool multi, int fd, const char *path,
 		  enum api_family family, const char *pin_name, struct library **ret);
 
-/* The number in a pin's name; 0: it is not that of a library. */
+/* To be called when every process that had the file mapped before has been noted as late. Only then
+ * may another daemon adopt the probes: it takes who is not noted for one that was seen from the
+ * start.
+ */
+void library_settle(struct library *library);
+
+/* The number in a pin's name; 0: it is not that of a library, or of
+ * one that was never settled.
+ */
 uint32_t library_pin_number(const char *pin_name);
 
 /* Whether a pin is that of this file. */

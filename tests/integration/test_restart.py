@@ -4,11 +4,12 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 
 import kernel
 import pytest
 from churn import Churn, assert_conserved, assert_equal_to_ledger
-from conftest import BIN, LEAK, PATIENCE, as_entries, count_is, step_to, wait_until
+from conftest import BIN, LEAK, PATIENCE, SIM, as_entries, count_is, step_to, wait_until
 
 COUNT = 25
 
@@ -383,4 +384,32 @@ def test_tracked_again_by_the_next_daemon(restart, workload):
     assert daemon.run("untrack", process.pid).returncode == 0
     assert daemon.run("track", process.pid).returncode == 0
     row = wait_until(lambda: daemon.process_row(process.pid), "it is tracked again")
+    assert row["partial"] == ["late_attach"]
+
+
+def killed_while_it_starts(directory, pins, *options):
+    """A daemon that is killed as soon as the probes of all libraries are pinned: before it is ready."""
+    daemon = subprocess.Popen(
+        [BIN / "srtleakd", "--socket", directory / "early.sock", "--listen", "none"]
+        + ["--pin-dir", pins, *options],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while len(list(pins.glob("object_*/*/entry_0"))) < len(list(SIM.glob("*.so.*"))):
+            assert time.monotonic() < deadline and daemon.poll() is None
+    finally:
+        daemon.kill()
+        daemon.wait(timeout=PATIENCE)
+
+
+def test_killed_before_it_has_looked_at_processes(restart, workload, tmp_path, bpffs):
+    """Its probes are there, and what they have missed was noted nowhere: the next daemon must not
+    take a process for one that was seen from the start.
+    """
+    process = leak(workload)
+    step_to(process, "allocated")
+    killed_while_it_starts(tmp_path, bpffs / tmp_path.name, "--libraries", str(SIM / "*.so.*"))
+    daemon = restart()
+    row = wait_until(lambda: daemon.process_row(process.pid), "it is found")
     assert row["partial"] == ["late_attach"]
