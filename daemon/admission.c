@@ -76,6 +76,8 @@ int admission_decree(struct admission *a, pid_t pid, enum verdict verdict, enum 
 		was_ignored = before.verdict == VERDICT_IGNORE;
 	if (r == 0)
 		r = policy_set(a->probes, pid, &policy);
+	if (r == -E2BIG)
+		a->refused++;
 	if (r < 0)
 		return r;
 	if (verdict == VERDICT_IGNORE)
@@ -103,9 +105,11 @@ static void ignore_by_rule(struct admission *a, pid_t pid, uint64_t start_ticks)
 	const struct policy policy = {.start_ticks = start_ticks, .verdict = VERDICT_IGNORE};
 	int r = policy_set(a->probes, pid, &policy);
 
-	if (r < 0 && r != -ESRCH)
-		log_warning("process %d: the kernel cannot be told to ignore it: %s", pid,
-			    strerror(-r));
+	if (r == 0 || r == -ESRCH)
+		return;
+	a->refused++;
+	log_limited(LOG_LEVEL_WARNING, "process %d: the kernel cannot be told to ignore it: %s",
+		    pid, strerror(-r));
 }
 
 bool admission_admits(struct admission *a, pid_t pid)

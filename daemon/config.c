@@ -13,7 +13,7 @@
 #include "protocol.h"
 #include "size.h"
 
-#define LIBRARIES_MAX 64
+#define GLOBS_MAX 64 /* of `libraries` */
 #define PIDS_MAX 1024
 #define SERIES_MIN 100 /* the daemon's own take some thirty */
 
@@ -110,7 +110,7 @@ static int parse_libraries(struct config *config, const char *value, const char 
 
 	if (*value != '/')
 		return refuse(ret_why, "does not begin with /");
-	if (config->n_libraries == LIBRARIES_MAX)
+	if (config->n_libraries == GLOBS_MAX)
 		return refuse(ret_why, "more than 64 of them");
 	longer = reallocarray(config->libraries, config->n_libraries + 1, sizeof(*longer));
 	if (!longer)

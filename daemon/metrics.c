@@ -247,19 +247,10 @@ static const struct family {
 #undef USAGE
 };
 
-static uint64_t summed_bytes(const struct process *p)
-{
-	uint64_t sum = 0;
-
-	for (int kind = 0; kind < KIND_MAX; kind++)
-		sum += kind_is_summed((enum memory_kind)kind) ? p->usage[kind].bytes : 0;
-	return sum;
-}
-
 static int compare_processes(const void *a, const void *b)
 {
 	const struct process *x = *(struct process *const *)a, *y = *(struct process *const *)b;
-	uint64_t more = summed_bytes(x), less = summed_bytes(y);
+	uint64_t more = process_memory(x), less = process_memory(y);
 
 	if (more != less)
 		return more < less ? 1 : -1;

@@ -4,7 +4,6 @@
 
 #include "clock.h"
 #include "log.h"
-#include "names.h"
 #include "notices.h"
 #include "size.h"
 
@@ -45,16 +44,6 @@ static const char *name_of(const struct process *p)
 	return p->comm ? p->comm : "?";
 }
 
-static uint64_t cuda_memory(const struct process *p)
-{
-	uint64_t sum = 0;
-
-	for (int kind = 0; kind < KIND_MAX; kind++)
-		if (kind_is_summed((enum memory_kind)kind))
-			sum += p->usage[kind].bytes;
-	return sum;
-}
-
 void notices_size(struct notices *n, struct process *p)
 {
 	char is[SIZE_TEXT_MAX], limit[SIZE_TEXT_MAX];
@@ -62,7 +51,7 @@ void notices_size(struct notices *n, struct process *p)
 
 	if (n->log_above == 0)
 		return;
-	bytes = cuda_memory(p);
+	bytes = process_memory(p);
 	if (p->size_logged && bytes < n->log_above / 2)
 		p->size_logged = false;
 	if (p->size_logged || bytes <= n->log_above)

@@ -116,18 +116,27 @@ int pins_open(const char *directory, struct pins **ret)
 	return r < 0 ? r : open_directory(directory, true, ret);
 }
 
+/* A listing with a position of its own; ret_fd is the listing's. */
+static DIR *list(int parent, const char *name, int *ret_fd)
+{
+	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!dir && fd >= 0)
+		close(fd);
+	*ret_fd = fd;
+	return dir;
+}
+
 /* Removes what stands below a directory; nothing in bpffs is deeper than our own sets. */
 static void empty_directory(int parent, const char *name, int depth)
 {
-	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	_cleanup_closedir_ DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	int fd;
+	_cleanup_closedir_ DIR *dir = list(parent, name, &fd);
 	const struct dirent *entry;
 
-	if (!dir) {
-		if (fd >= 0)
-			close(fd);
+	if (!dir)
 		return;
-	}
 	while ((entry = readdir(dir))) {
 		if (entry->d_name[0] == '.')
 			continue;
@@ -151,16 +160,13 @@ static bool remove_tree(int parent, const char *name)
 /* Every entry of the directory but the set to keep. Returns whether there was any. */
 static bool remove_others(const struct pins *p, const char *keep)
 {
-	int fd = openat(p->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_closedir_ DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	int fd;
+	_cleanup_closedir_ DIR *dir = list(p->fd, ".", &fd);
 	const struct dirent *entry;
 	bool removed = false;
 
-	if (!dir) {
-		if (fd >= 0)
-			close(fd);
+	if (!dir)
 		return false;
-	}
 	while ((entry = readdir(dir)))
 		if (entry->d_name[0] != '.' && strcmp(entry->d_name, keep) != 0)
 			removed |= remove_tree(p->fd, entry->d_name);
@@ -253,15 +259,12 @@ int pins_rename(struct pins *p, const char *from, const char *to)
 int pins_each_folder(const struct pins *p, void (*fn)(const char *name, void *userdata),
 		     void *userdata)
 {
-	int fd = openat(p->set_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_closedir_ DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	int fd;
+	_cleanup_closedir_ DIR *dir = list(p->set_fd, ".", &fd);
 	const struct dirent *entry;
 
-	if (!dir) {
-		if (fd >= 0)
-			close(fd);
+	if (!dir)
 		return -errno;
-	}
 	while ((entry = readdir(dir)))
 		if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
 			fn(entry->d_name, userdata);

@@ -108,6 +108,21 @@ int policy_set(const struct probes *probes, pid_t pid, const struct policy *poli
 	return r;
 }
 
+static void count_one(pid_t pid, const struct policy *policy, void *userdata)
+{
+	(void)pid;
+	(void)policy;
+	++*(size_t *)userdata;
+}
+
+size_t policy_count(const struct probes *probes)
+{
+	size_t n = 0;
+
+	(void)each(probes, count_one, &n);
+	return n;
+}
+
 static void drop_if_option(pid_t pid, const struct policy *policy, void *userdata)
 {
 	if (policy->fixed == WORD_OPTION)

@@ -24,6 +24,9 @@ int policy_get(const struct probes *probes, pid_t pid, uint64_t start_ticks, str
 int policy_set(const struct probes *probes, pid_t pid, const struct policy *policy);
 void policy_drop(const struct probes *probes, pid_t pid);
 
+/* Entries of the table, of POLICIES_MAX. */
+size_t policy_count(const struct probes *probes);
+
 /* Drops what the command line of an earlier daemon said. */
 void policy_drop_options(const struct probes *probes);
 

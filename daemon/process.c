@@ -310,6 +310,16 @@ bool process_freed(struct process *p, uint64_t id)
 	return true;
 }
 
+uint64_t process_memory(const struct process *p)
+{
+	uint64_t sum = 0;
+
+	for (int kind = 0; kind < KIND_MAX; kind++)
+		if (kind_is_summed((enum memory_kind)kind))
+			sum += p->usage[kind].bytes;
+	return sum;
+}
+
 void process_sample(struct process *p)
 {
 	for (int kind = 0; kind < KIND_MAX; kind++)

@@ -143,6 +143,9 @@ static inline struct site *process_site(const struct process *process, const str
 	return process->site_list[alloc->site];
 }
 
+/* Bytes of the kinds that add up. */
+uint64_t process_memory(const struct process *process);
+
 /* Adds to the histories of the process and its sites; to be called every HISTORY_INTERVAL_S. */
 void process_sample(struct process *process);
 

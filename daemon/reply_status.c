@@ -5,6 +5,7 @@
 #include "capability.h"
 #include "names.h"
 #include "clock.h"
+#include "policy.h"
 #include "protocol.h"
 #include "reply.h"
 #include "version.h"
@@ -117,6 +118,7 @@ static void write_tables(struct json_writer *out, const struct subject *s,
 		    counters[COUNTER_DROPPED_LIVE_FULL] + counters[COUNTER_DROPPED_LIMIT]);
 	write_limit(out, "libraries", LIBRARIES_MAX, s->discovery->n_libraries,
 		    s->discovery->refused);
+	write_limit(out, "policies", POLICIES_MAX, policy_count(t->probes), t->admission.refused);
 	write_limit(out, "watchers", WATCHERS_MAX, t->watch.count, t->watch.refused);
 	write_limit(out, "watch_queue", WATCH_QUEUE, watch_fullest(&t->watch), t->watch.dropped);
 	jw_end_array(out);

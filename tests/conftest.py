@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -273,3 +274,12 @@ def private_libraries(tmp_path):
         return directory
 
     return copy
+
+
+@pytest.fixture
+def open_directory():
+    """One that others can enter, with a client that they can run."""
+    with tempfile.TemporaryDirectory() as path:
+        os.chmod(path, 0o755)
+        shutil.copy2(BIN / "srtleakctl", path)
+        yield pathlib.Path(path)

@@ -4,11 +4,9 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import socket
 import stat
 import subprocess
-import tempfile
 import time
 
 import pytest
@@ -209,15 +207,6 @@ def test_socket_from_the_environment(daemon, leak):
 
 
 # Who may ask.
-
-
-@pytest.fixture
-def open_directory():
-    """One that others can enter, with a client that they can run."""
-    with tempfile.TemporaryDirectory() as path:
-        os.chmod(path, 0o755)
-        shutil.copy2(BIN / "srtleakctl", path)
-        yield pathlib.Path(path)
 
 
 def ask_as(directory, path, *who):

@@ -1,27 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may change what the daemon tracks: root and group srtleak-admin; others may look."""
 import json
-import os
 import pathlib
-import shutil
 import subprocess
-import tempfile
 
 import pytest
-from conftest import BIN, LEAK, wait_until
+from conftest import LEAK, wait_until
 
 NOBODY = 65534
 USERS, ADMINS = 54321, 54322  # groups
 PEOPLE = ["--reuid", str(NOBODY), "--regid"]
-
-
-@pytest.fixture
-def open_directory():
-    """One that others can enter, with a client that they can run."""
-    with tempfile.TemporaryDirectory() as path:
-        os.chmod(path, 0o755)
-        shutil.copy2(BIN / "srtleakctl", path)
-        yield pathlib.Path(path)
 
 
 def with_groups(directory):

@@ -328,7 +328,7 @@ def test_sum_that_cannot_be(start_daemon, workload, liar, count):
 
 def test_more_writes_than_are_told(start_daemon, workload, private_libraries):
     """Whoever writes more than the kernel tells of harms no probes but those in his own files."""
-    mine = [private_libraries(f"mine{i}") / "libcudart.so.13" for i in range(2)]
+    mine = [private_libraries(f"mine{i}") / "libcudart.so.13" for i in range(3)]
     daemon = start_daemon(libraries=(*map(str, mine), f"{SIM}/*.so.*"))
     honest = honest_process(daemon, workload)
 
@@ -337,15 +337,23 @@ def test_more_writes_than_are_told(start_daemon, workload, private_libraries):
 
     assert {str(path) for path in mine} <= probed()
     daemon.process.send_signal(signal.SIGSTOP)
-    files = [open(path, "r+b", buffering=0) for path in mine]
+    files = [open(path, "r+b", buffering=0) for path in mine[:2]]
     for i in range(QUEUED_EVENTS):
         files[i % 2].seek(0)
         files[i % 2].write(b"\x7f")
     for file in files:
         file.close()
     daemon.process.send_signal(signal.SIGCONT)
-    wait_until(lambda: not {str(path) for path in mine} & probed(), "they are noticed")
+    wait_until(lambda: not {str(path) for path in mine[:2]} & probed(), "they are noticed")
+
+    def last_is_noticed():
+        with open(mine[2], "r+b", buffering=0) as file:
+            file.write(b"\x7f")
+        return str(mine[2]) not in probed()
+
+    wait_until(last_is_noticed, "all that waited has been read")
     assert str(SIM / "libcudart.so.13") in probed()
+    assert len(list(daemon.pins.glob("object_*/library_*"))) == len(daemon.ctl("status")["probes"])
     assert daemon.process_row(honest.pid)["partial"] == []
 
 

@@ -216,9 +216,9 @@ def tamper_missing(pins):
 
 
 def tamper_program(pins):
-    pins["program_api_entry"].unlink()
+    pins["program_api_entry"].rename(pins["program_api_entry"].parent / "x")
     pins["program_api_return"].rename(pins["program_api_entry"])
-    pins["program_on_exit"].rename(pins["program_api_return"])
+    (pins["program_api_entry"].parent / "x").rename(pins["program_api_return"])
 
 
 @pytest.mark.parametrize("tamper", [tamper_swap, tamper_missing, tamper_program])
@@ -362,10 +362,17 @@ def test_command_line_of_an_earlier_daemon(restart, workload):
 
 
 def test_nothing_is_kept_of_processes_that_ended(daemon, workload):
-    for _ in range(20):
-        process = workload(LEAK, "--at-once", "1", "4096")
-        assert process.end() == 0
-        process.kill()
+    environment = {**os.environ, "SIMCUDA_DIR": str(SIM), "SIMCUDA_INIT_MS": "0"}
+    daemon.process.send_signal(signal.SIGSTOP)
+    for _ in range(50):  # over before the daemon has read of them
+        subprocess.run(
+            [LEAK, "--at-once", "1", "4096"],
+            env=environment, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+    daemon.process.send_signal(signal.SIGCONT)
+    stays = leak(workload)
+    step_to(stays, "allocated")
+    count_is(daemon, stays.pid, COUNT)
     ours = set(daemon.pids())
     wait_until(
         lambda: {e["formatted"]["key"] for e in kernel.map_entries(daemon.process.pid, "tracked")}

@@ -460,3 +460,20 @@ def test_a_large_process_is_logged_once(configured, workload):
     do(process, "alloc", 3, 1 << 20)
     holds((3 << 20) + 4096)
     assert len(lines()) == 2
+
+
+def test_room_for_words_is_shown(daemon, workload):
+    """What was said of processes takes room in the kernel; status tells how much."""
+
+    def used():
+        limits = daemon.ctl("status")["limits"]
+        (entry,) = [e for e in limits if e["name"] == "policies"]
+        assert entry["limit"] > 0 and entry["refused"] == 0
+        return entry["used"]
+
+    before = used()
+    process = holding(workload)
+    assert daemon.run("untrack", process.pid).returncode == 0
+    assert used() == before + 1
+    process.kill()
+    wait_until(lambda: used() == before, "its room is free again")

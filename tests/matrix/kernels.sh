@@ -1,11 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 # Debian's kernel images, for scripts that boot them: found by their meta-package at run time, kept
-# in $cache; $work is a directory for this run's files.
+# in $cache.
 : "${cache:?}" "${work=}"
 
 suites="bullseye-security bookworm-security trixie-security trixie-backports"
 meta=linux-image-cloud-amd64
+
+# A directory for this run's files, which goes with it, as do the machines that still run then.
+make_work() { # FOLDER
+	work=$(mktemp -d "$1/run.XXXXXX")
+	trap cleanup EXIT
+	trap 'exit 1' INT TERM
+}
+
+# shellcheck disable=SC2317 # called by the trap
+cleanup() {
+	jobs -p | xargs -r kill 2>/dev/null || true
+	wait
+	rm -rf "$work"
+}
 
 # apt with sources and state of its own: the system's stay as they are.
 apt_own() { # TOOL ARGUMENTS...

@@ -25,15 +25,7 @@ failed=0
 skipped=0
 
 mkdir -p "$cache"
-work=$(mktemp -d "$cache/run.XXXXXX")
-# shellcheck disable=SC2317 # called by the trap
-cleanup() {
-	jobs -p | xargs -r kill 2>/dev/null || true
-	wait
-	rm -rf "$work"
-}
-trap cleanup EXIT
-trap 'exit 1' INT TERM
+make_work "$cache"
 
 finish() {
 	echo "$passed passed, $failed failed, $skipped skipped"

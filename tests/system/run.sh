@@ -20,17 +20,9 @@ guest_megabytes=2048
 cache=$PWD/build/matrix
 system=$PWD/build/system
 mkdir -p "$cache" "$system"
-work=$(mktemp -d "$system/run.XXXXXX")
-# shellcheck disable=SC2317 # called by the trap
-cleanup() {
-	jobs -p | xargs -r kill 2>/dev/null || true
-	wait
-	rm -rf "$work"
-}
-trap cleanup EXIT
-trap 'exit 1' INT TERM
 # shellcheck source=tests/matrix/kernels.sh
 . tests/matrix/kernels.sh
+make_work "$system"
 
 the_package() {
 	local packages=(build/deb/srtleak_*_amd64.deb)
