@@ -200,17 +200,22 @@ static void print_late_attach(const json_t *late)
 	       json_number_value(json_object_get(late, "max_ms")));
 }
 
-static void print_tables(const json_t *tables)
+static void print_memory(const char *name, const json_t *bytes)
 {
-	const json_t *memory = json_object_get(tables, "memory_bytes");
 	char text[HUMAN_MAX];
 
+	printf("%-12s %s\n", name,
+	       json_is_number(bytes) ? human_bytes(text, json_number_value(bytes)) : "-");
+}
+
+static void print_tables(const json_t *tables)
+{
 	print_title("Tables");
 	print_field("processes", json_object_get(tables, "processes"));
 	print_field("allocations", json_object_get(tables, "allocations"));
 	print_field("sites", json_object_get(tables, "sites"));
-	printf("%-12s %s\n", "memory",
-	       json_is_number(memory) ? human_bytes(text, json_number_value(memory)) : "-");
+	print_memory("memory", json_object_get(tables, "memory_bytes"));
+	print_memory("in kernel", json_object_get(tables, "kernel_bytes"));
 }
 
 static int print_limits(const json_t *limits)
@@ -280,7 +285,10 @@ static int print_status(const json_t *status, const json_t *items, bool first, v
 	print_uptime(json_object_get(status, "uptime_s"));
 	print_field("kernel", json_object_get(status, "kernel"));
 	print_field("attach mode", json_object_get(status, "attach_mode"));
-	print_field("pinned below", json_object_get(status, "pins"));
+	if (json_is_string(json_object_get(status, "pins")))
+		print_field("pinned below", json_object_get(status, "pins"));
+	else
+		puts("pinned below nothing: tracking ends with this daemon");
 	print_capabilities(json_object_get(json_object_get(status, "access"), "capabilities"));
 	print_late_attach(json_object_get(status, "late_attach"));
 	err = print_probes(json_object_get(status, "probes"));

@@ -70,7 +70,7 @@ STATUS = {
                 "skipped": [{"symbol": "cudaFree", "reason": "patched"}], "slow": ["cudaMalloc"]}],
     "events": {"received": 1000, "lost": {"ring_full": 5, "lost_return": 0}, "recovered": 5},
     "late_attach": {"count": 2, "median_ms": 11.5, "max_ms": 20},
-    "tables": {"processes": 1, "allocations": 2, "sites": 3, "memory_bytes": 4096},
+    "tables": {"processes": 1, "allocations": 2, "sites": 3, "memory_bytes": 4096, "kernel_bytes": 8192},
     "limits": [{"name": "live", "limit": 100, "used": 2, "refused": 0}],
     "cost": {"alloc_entry": {"runs": 1000, "seconds": 0.0005}},
 }
@@ -521,6 +521,7 @@ def test_status(server):
                     r"libcudart\.so\.12 +17 +1 +1 +1 +/usr/lib/", r"skipped: cudaFree: patched",
                     r"slow: cudaMalloc", r"lost +5\n", r"5 +events that found the ring buffer full "
                     r"\(ring_full\)", r"recovered +5", r"memory +4\.0 KiB",
+                    r"in kernel +8\.0 KiB", r"pinned below nothing: tracking ends",
                     r"armed late +2 libraries, median 11\.5 ms .* at most 20\.0 ms",
                     r"live +2 +100 +0",
                     r"alloc_entry +1000 +0\.001 +500|alloc_entry +1000 +0\.000 +500"):
