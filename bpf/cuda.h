@@ -8,85 +8,6 @@
 #ifndef SRTLEAK_CUDA_H
 #define SRTLEAK_CUDA_H
 
-const volatile struct api_row api_table[API_MAX] = {API_TABLE_ROWS};
-
-static __always_inline const volatile struct api_row *row_of(__u32 api)
-{
-	if (api >= API_MAX)
-		return NULL;
-	asm volatile("" : "+r"(api)); /* keeps the check in front of the arithmetic */
-	return &api_table[api];
-}
-
-static __always_inline bool is_kind(const struct live_value *value, enum memory_kind kind)
-{
-	const volatile struct api_row *row = row_of(value->api);
-
-	return row && row->kind == kind;
-}
-
-/* Rows use the first four arguments only. All four are read before one is chosen: the verifier
- * allows only constant offsets into the registers, and the compiler would choose the offset.
- */
-static __always_inline __u64 argument(struct pt_regs *ctx, __u8 number)
-{
-	__u64 first = PT_REGS_PARM1(ctx), second = PT_REGS_PARM2(ctx);
-	__u64 third = PT_REGS_PARM3(ctx), fourth = PT_REGS_PARM4(ctx);
-
-	asm volatile("" : "+r"(first), "+r"(second), "+r"(third), "+r"(fourth));
-	return number == 0 ? first : number == 1 ? second : number == 2 ? third : fourth;
-}
-
-static __always_inline void begin_alloc(struct pt_regs *ctx, struct thread *th,
-					const volatile struct api_row *row)
-{
-	/* At the return its place holds the address of the kernel's trampoline. */
-	th->caller = read_user_u64(PT_REGS_SP(ctx));
-	th->size = row->size == SIZE_NONE ? 0 : argument(ctx, row->size_arg);
-	if (row->size == SIZE_BYTES32)
-		th->size = (__u32)th->size;
-	th->height = argument(ctx, row->height_arg);
-	if (row->size == SIZE_PITCH32)
-		th->height = (__u32)th->height;
-}
-
-static __always_inline void begin_free(struct process_image *p, struct thread *th,
-				       const volatile struct api_row *row)
-{
-	struct live_key key = {.addr = th->pointer, .image = p->image, .space = row->space};
-	struct live_value *value = bpf_map_lookup_elem(&live, &key);
-	bool is_ipc;
-
-	if (!value)
-		return;
-	is_ipc = is_kind(value, KIND_IPC);
-	th->shared = is_ipc && __sync_fetch_and_add(&value->size, -1) > 0;
-	if (th->shared)
-		return; /* opened more than once: this is not the last close */
-	th->taken = *value;
-	if (is_ipc)
-		th->taken.size = 0;
-	/* Two threads may free one pointer at once: whoever removes it has it. */
-	if (bpf_map_delete_elem(&live, &key))
-		th->taken.id = 0;
-	else
-		__sync_fetch_and_add(&p->live, -1);
-}
-
-static __always_inline void report(struct process_image *p, __u32 type, __u64 addr,
-				   const struct live_value *value, __s32 result)
-{
-	if (!emit(type, p->image, addr, value, result, bpf_ktime_get_boot_ns(), false))
-		__sync_fetch_and_add(&p->lost_events, 1);
-}
-
-/* An EVENT_FREE says which row has freed, in place of a result. */
-static __always_inline void report_freed(struct process_image *p, struct thread *th)
-{
-	count(COUNTER_FREES_MATCHED);
-	report(p, EVENT_FREE, th->pointer, &th->taken, COOKIE_API(th->cookie));
-}
-
 /* The process ceased to be tracked in the middle of a free: nobody is to be told, but it counts. */
 static __always_inline void forsake(struct thread *th)
 {
@@ -100,10 +21,14 @@ static __always_inline void forsake(struct thread *th)
  */
 static __always_inline void abandon(struct process_image *p, struct thread *th)
 {
+	bool is_same = p && p->image == th->image;
+
 	count(COUNTER_LOST_RETURN);
 	if (p)
 		__sync_fetch_and_add(&p->lost_returns, 1);
-	if (p && th->taken.id && p->image == th->image)
+	if (is_same && th->unmapped)
+		unmap_end(p, th, 0);
+	if (is_same && th->taken.id)
 		report_freed(p, th);
 	else
 		forsake(th);
@@ -128,6 +53,26 @@ static __always_inline bool is_inner(struct pt_regs *ctx, struct task_struct *ta
 	return read_user_u64(sp) == BPF_CORE_READ(task, mm, uprobes_state.xol_area, vaddr);
 }
 
+static __always_inline void begin_call(struct pt_regs *ctx, struct process_image *p,
+				       struct thread *th, const volatile struct api_row *row)
+{
+	th->pointer = argument(ctx, row->pointer_arg);
+	if (row->pointer == POINTER_ARG32)
+		th->pointer = (__u32)th->pointer;
+	th->taken.id = 0;
+	th->shared = th->stashed = th->unmapped = 0;
+	if (row->action == ACTION_FREE) {
+		free_begin(p, th, row);
+		return;
+	}
+	/* At the return its place holds the address of the kernel's trampoline. */
+	th->caller = read_user_u64(PT_REGS_SP(ctx));
+	th->extra = argument(ctx, row->extra_arg);
+	th->size = size_at_entry(ctx, th, row);
+	if (row->action == ACTION_UNMAP)
+		unmap_begin(p, th);
+}
+
 SEC("uprobe")
 int api_entry(struct pt_regs *ctx)
 {
@@ -145,6 +90,13 @@ int api_entry(struct pt_regs *ctx)
 		count(COUNTER_LOST_THREAD);
 		return 0;
 	}
+	thread_begin(task, th, cookie);
+	if (row->action >= ACTION_CONTEXTS) {
+		p = process_get(task);
+		if (p)
+			context_entry(ctx, p, th, row, cookie);
+		return 0;
+	}
 	if (th->outer_sp && is_inner(ctx, task, th, cookie))
 		return 0;
 	p = process_get(task);
@@ -154,151 +106,49 @@ int api_entry(struct pt_regs *ctx)
 	th->done_sp = 0;
 	th->cookie = cookie;
 	th->image = p ? p->image : 0;
-	if (!p)
-		return 0;
-	th->pointer = argument(ctx, row->pointer_arg);
-	if (row->pointer == POINTER_ARG32)
-		th->pointer = (__u32)th->pointer;
-	th->taken.id = 0;
-	th->shared = 0;
-	if (row->action == ACTION_ALLOC)
-		begin_alloc(ctx, th, row);
-	else
-		begin_free(p, th, row);
+	if (p)
+		begin_call(ctx, p, th, row);
 	return 0;
 }
 
-/* Fetches what the call has stored: pointer and pitch. False where it is not readable. */
-static __always_inline bool read_result(const struct thread *th, const volatile struct api_row *row,
-					__u64 *addr, __u64 *size)
-{
-	__u32 width = row->pointer == POINTER_OUT32 ? 4 : 8;
-	__u64 pitch = 0;
-
-	*addr = row->pointer == POINTER_ARG ? th->pointer : 0;
-	if (row->pointer != POINTER_ARG &&
-	    bpf_probe_read_user(addr, width, (const void *)th->pointer))
-		return false;
-	*size = th->size;
-	if (row->size != SIZE_PITCH && row->size != SIZE_PITCH32)
-		return true;
-	if (bpf_probe_read_user(&pitch, row->size == SIZE_PITCH32 ? 4 : 8, (const void *)th->size))
-		return false;
-	*size = pitch * th->height;
-	return true;
-}
-
-/* Opening one IPC handle twice gives the same mapping twice, which lives until its last close. An
- * entry of this kind has no size of its own, so its size counts the further opens.
- */
-static __always_inline bool open_again(const struct live_key *key)
-{
-	struct live_value *value = bpf_map_lookup_elem(&live, key);
-
-	if (!value || !is_kind(value, KIND_IPC))
-		return false;
-	__sync_fetch_and_add(&value->size, 1);
-	return true;
-}
-
-/* Makes room where an address is handed out although its free was never seen. */
-static __always_inline void supersede(struct process_image *p, const struct live_key *key)
-{
-	struct live_value *old = bpf_map_lookup_elem(&live, key);
-	struct live_value gone;
-
-	if (!old)
-		return;
-	gone = *old;
-	if (bpf_map_delete_elem(&live, key))
-		return;
-	__sync_fetch_and_add(&p->live, -1);
-	count(COUNTER_SUPERSEDED);
-	report(p, EVENT_FREE, key->addr, &gone, API_MAX);
-}
-
-static __always_inline void end_alloc(struct pt_regs *ctx, struct task_struct *task,
-				      struct process_image *p, struct thread *th,
-				      const volatile struct api_row *row)
+static __always_inline void end_call(struct pt_regs *ctx, struct task_struct *task,
+				     struct process_image *p, struct thread *th,
+				     const volatile struct api_row *row)
 {
 	__s32 result = PT_REGS_RC(ctx);
-	struct live_key key = {.image = p->image, .space = row->space};
-	__u64 now = bpf_ktime_get_boot_ns();
-	struct live_value value = {
-		.time = now >> TIME_SHIFT,
-		.tid = (__u32)bpf_get_current_pid_tgid(),
-		.api = COOKIE_API(th->cookie),
-		.device = DEVICE_UNKNOWN,
-	};
 
-	if (result) {
-		value.size = row->size == SIZE_BYTES || row->size == SIZE_BYTES32 ? th->size : 0;
-		count(COUNTER_FAILED_ALLOCS);
-		report(p, EVENT_FAIL, 0, &value, result);
+	if (row->action == ACTION_FREE)
+		free_end(p, th, row, result);
+	else if (row->action == ACTION_UNMAP)
+		unmap_end(p, th, result);
+	else if (row->action == ACTION_ALLOC && result)
+		alloc_failed(p, th, row, result);
+	else if (row->action == ACTION_ALLOC)
+		alloc_end(ctx, task, p, th, row);
+	else if (result)
 		return;
-	}
-	if (!read_result(th, row, &key.addr, &value.size) || value.size >> SIZE_BITS ||
-	    key.addr >> ADDRESS_BITS) {
-		count(COUNTER_ALLOCS_SEEN);
-		count(COUNTER_DROPPED_UNREADABLE);
-		__sync_fetch_and_add(&p->over_limit, 1);
-		return;
-	}
-	if (!key.addr) /* success with nothing: size 0 */
-		return;
-	if (row->kind == KIND_IPC && open_again(&key))
-		return;
-	count(COUNTER_ALLOCS_SEEN);
-	supersede(p, &key);
-	if (p->live >= LIVE_PER_PROCESS) {
-		count(COUNTER_DROPPED_LIMIT);
-		__sync_fetch_and_add(&p->over_limit, 1);
-		return;
-	}
-	value.stack = stack_capture(ctx, task, p, th);
-	value.id = __sync_fetch_and_add(&last_id, 1) + 1;
-	if (bpf_map_update_elem(&live, &key, &value, BPF_ANY)) {
-		count(COUNTER_DROPPED_LIVE_FULL);
-		__sync_fetch_and_add(&p->over_limit, 1);
-		return;
-	}
-	__sync_fetch_and_add(&p->live, 1);
-	/* A new stack is to be named while its code objects are still there. */
-	if (!emit(EVENT_ALLOC, p->image, key.addr, &value, 0, now, th->fresh))
-		__sync_fetch_and_add(&p->lost_events, 1);
+	else if (row->action == ACTION_RETAIN)
+		physical_retained(p, th);
+	else if (row->action == ACTION_MAP)
+		physical_mapped(p, th);
+	else if (row->action == ACTION_TRIM)
+		pool_trimmed(p, th);
+	else if (row->action == ACTION_NODE)
+		node_added(p, th, row);
 }
 
-static __always_inline void end_free(struct process_image *p, struct thread *th,
-				     const volatile struct api_row *row, __s32 result)
+/* The return of a context's call, if its entry was seen. */
+static __always_inline void context_returned(struct pt_regs *ctx, struct task_struct *task,
+					     struct thread *th, const volatile struct api_row *row,
+					     __u32 cookie)
 {
-	struct live_key key = {.addr = th->pointer, .image = p->image, .space = row->space};
-	struct live_value unknown = {.api = COOKIE_API(th->cookie), .device = DEVICE_UNKNOWN};
+	struct context_call *call = &th->calls[row->family % FAMILY_MAX];
+	struct process_image *p = process_find(task);
 
-	if (th->shared) {
-		if (result)
-			open_again(&key);
+	if (!p || call->cookie != cookie || call->sp != PT_REGS_SP(ctx) - sizeof(void *))
 		return;
-	}
-	if (result) {
-		count(COUNTER_FAILED_FREES);
-		if (!th->taken.id)
-			return;
-		if (!bpf_map_update_elem(&live, &key, &th->taken, BPF_NOEXIST)) {
-			__sync_fetch_and_add(&p->live, 1);
-			/* News only if the daemon repaired its tables meanwhile. */
-			report(p, EVENT_ALLOC, th->pointer, &th->taken, result);
-			return;
-		}
-		/* Not put back: the daemon must not keep what the live map has not. */
-		count(COUNTER_DROPPED_LIVE_FULL);
-		__sync_fetch_and_add(&p->over_limit, 1);
-		report(p, EVENT_FREE, th->pointer, &th->taken, API_MAX);
-	} else if (th->taken.id) {
-		report_freed(p, th);
-	} else if (th->pointer) { /* freeing NULL is legal and does nothing */
-		count(COUNTER_FREES_UNKNOWN);
-		report(p, EVENT_FREE_UNKNOWN, th->pointer, &unknown, 0);
-	}
+	call->sp = 0;
+	context_return(ctx, task, p, th, row);
 }
 
 SEC("uretprobe")
@@ -316,6 +166,11 @@ int api_return(struct pt_regs *ctx)
 	if (!row)
 		return 0;
 	th = bpf_task_storage_get(&threads, task, NULL, 0);
+	if (row->action >= ACTION_CONTEXTS) {
+		if (th)
+			context_returned(ctx, task, th, row, cookie);
+		return 0;
+	}
 	if (!th || (!th->outer_sp && entry_sp != th->done_sp)) {
 		if (!is_ignored(task))
 			count(COUNTER_RETURN_ALONE); /* attached while the call was under way */
@@ -330,10 +185,7 @@ int api_return(struct pt_regs *ctx)
 		forsake(th);
 		return 0;
 	}
-	if (row->action == ACTION_ALLOC)
-		end_alloc(ctx, task, p, th, row);
-	else
-		end_free(p, th, row, (__s32)PT_REGS_RC(ctx));
+	end_call(ctx, task, p, th, row);
 	th->taken.id = 0;
 	return 0;
 }

@@ -40,10 +40,21 @@ static __always_inline bool emit(__u32 type, __u32 image, __u64 addr,
 	e->tid = pid_tgid;
 	e->result = result;
 	e->api = value->api;
-	e->device = value->device;
+	e->kind = value->kind;
 	e->type = type;
+	e->device = value->device;
+	e->pool = value->pool;
+	e->zero = 0;
 	bpf_ringbuf_submit(e, wake_flags(now));
 	return true;
+}
+
+/* Of something that happened just now; what is lost is counted for the process too. */
+static __always_inline void report(struct process_image *p, __u32 type, __u64 addr,
+				   const struct live_value *value, __s32 result)
+{
+	if (!emit(type, p->image, addr, value, result, bpf_ktime_get_boot_ns(), false))
+		__sync_fetch_and_add(&p->lost_events, 1);
 }
 
 static __always_inline void emit_life(__u32 type, __u32 image)

@@ -48,8 +48,12 @@ SEC("raw_tracepoint/sched_process_exec")
 int on_exec(void *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *th;
 
 	thread_end(task);
+	th = bpf_task_storage_get(&threads, task, NULL, 0);
+	if (th)
+		thread_restart(th);
 	image_end(task, EVENT_EXEC);
 	if (tell_news)
 		tell(0);

@@ -27,6 +27,16 @@ static __always_inline void keep_own_stack(void *ctx)
 		bpf_tail_call(ctx, &nowhere, 0);
 }
 
+/* A call that changes contexts. One of each family: the runtime's calls the driver's. */
+struct context_call {
+	__u64 sp; /* stack pointer at the entry; 0: none */
+	__u64 pointer;
+	__u32 cookie;
+	__u32 device;
+	__u32 ended;    /* number of the context that ends with it; 0: none */
+	__u32 released; /* it gives up a reference */
+};
+
 /* What one thread is in the middle of: its outermost call, and room to collect a stack. A uprobe
  * can be preempted, so per-CPU room would be overwritten; a thread's own cannot be.
  */
@@ -35,21 +45,30 @@ struct thread {
 	__u64 done_sp;  /* likewise of the call that was completed last */
 	__u64 pointer;  /* where the result will be, or the pointer itself */
 	__u64 size;     /* bytes, or where the pitch will be */
-	__u64 height;
+	__u64 extra;
 	__u64 caller;            /* return address */
 	struct live_value taken; /* by a free; id 0: nothing was */
+	struct handle stash;     /* likewise, of what is no allocation */
 	__u32 image;
-	__u32 cookie; /* of the outermost call: library and api */
+	__u32 cookie;   /* of the outermost call: library and api */
+	__u32 shared;   /* the call gives up one of several references */
+	__u32 stashed;  /* the stash is in use */
+	__u32 unmapped; /* mappings that the call removes */
+	/* Its contexts; see context.h. */
+	__u32 depth;
+	__u64 began_ns; /* its life, or the program's that it runs; 0: not looked at yet */
+	__u64 current, bottom, below[CONTEXT_DEPTH];
+	__u32 device; /* that it chose in the runtime */
 	/* The stack under collection. The counts live here and not in variables, because the
 	 * verifier would follow every combination of them through the walks' loops.
 	 */
-	__u64 hash;
 	__u32 python;
+	__u64 hash;
 	__u32 native;
 	__u32 flags;
-	__u32 shared; /* the call closes one of several opens */
-	__u32 fresh;  /* the stack is seen for the first time */
+	__u32 fresh; /* the stack is seen for the first time */
 	__u32 zero;
+	struct context_call calls[FAMILY_MAX];
 	__u64 words[STACK_WORDS];
 	__u8 frame[136]; /* of Python, as read from the process */
 };
@@ -68,6 +87,31 @@ struct {
 	__type(key, struct live_key);
 	__type(value, struct live_value);
 } live SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, HANDLES_MAX);
+	__type(key, struct live_key);
+	__type(value, struct handle);
+} handles SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, HANDLES_MAX);
+	__type(key, struct live_key);
+	__type(value, struct mapping);
+} mappings SEC(".maps");
+
+/* Since when a library's calls are seen, by its number: CLOCK_BOOTTIME. Written by the daemon. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, LIBRARIES_MAX);
+	__type(key, __u32);
+	__type(value, __u64);
+} armed SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

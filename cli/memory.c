@@ -8,7 +8,7 @@
 #include "output.h"
 
 const struct memory_kind_info memory_kinds[] = {
-#define X(name, json, space, summed) {json, summed},
+#define X(name, json, summed) {json, summed},
 	SRTLEAK_KINDS(X)
 #undef X
 };

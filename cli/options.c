@@ -18,7 +18,7 @@
 #define FIRST_VALUE 256 /* of getopt_long(), above all characters */
 #define DELAY_MIN 0.1   /* seconds */
 #define DELAY_MAX 86400.0
-#define KIND_WORD(name, json, space, summed) " " json
+#define KIND_WORD(name, json, summed) " " json
 
 /* Parsers return 0 or -EINVAL; what is expected is said by the table. */
 static int parse_socket(struct options *options, const char *value)

@@ -12,7 +12,6 @@
 #include "library.h"
 #include "tracker.h"
 
-#define LIBRARIES_MAX 256 /* probed files; more are counted */
 #define LATENCIES 256     /* of the last late mappings, for the median */
 
 struct discovery {

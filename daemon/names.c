@@ -12,10 +12,8 @@ static const char *const symbols[API_MAX] = {
 static const struct {
 	const char *name;
 	bool summed;
-	enum address_space space;
 } kinds[KIND_MAX] = {
-#define X(kind, json, kind_space, sum) \
-	[KIND_##kind] = {.name = json, .summed = sum, .space = SPACE_##kind_space},
+#define X(kind, json, sum) [KIND_##kind] = {.name = json, .summed = sum},
 	SRTLEAK_KINDS(X)
 #undef X
 };
@@ -32,11 +30,6 @@ static const struct {
 const char *api_symbol(enum api api)
 {
 	return symbols[api];
-}
-
-enum memory_kind api_kind(enum api api)
-{
-	return (enum memory_kind)api_rows[api].kind;
 }
 
 const char *family_name(enum api_family family)
@@ -62,14 +55,9 @@ bool kind_is_summed(enum memory_kind kind)
 bool kind_is_tracked(enum memory_kind kind)
 {
 	for (int api = 0; api < API_MAX; api++)
-		if (api_rows[api].action == ACTION_ALLOC && api_kind((enum api)api) == kind)
+		if (api_rows[api].action == ACTION_ALLOC && api_rows[api].kind == kind)
 			return true;
 	return false;
-}
-
-enum address_space kind_space(enum memory_kind kind)
-{
-	return kinds[kind].space;
 }
 
 const char *counter_name(enum counter counter)

@@ -11,14 +11,12 @@
 extern const struct api_row api_rows[API_MAX];
 
 const char *api_symbol(enum api api);
-enum memory_kind api_kind(enum api api);
 const char *family_name(enum api_family family);
 
 const char *kind_name(enum memory_kind kind);
 bool kind_has_size(enum memory_kind kind); /* graphs and others' memory have none that is known */
 bool kind_is_summed(enum memory_kind kind);
 bool kind_is_tracked(enum memory_kind kind); /* some probed function allocates it */
-enum address_space kind_space(enum memory_kind kind);
 
 const char *counter_name(enum counter counter);
 bool counter_is_loss(enum counter counter);

@@ -12,6 +12,9 @@
 #define OBJECT_MAPS(X) \
 	X(threads)     \
 	X(live)        \
+	X(handles)     \
+	X(mappings)    \
+	X(armed)       \
 	X(processes) X(python) X(policies) X(tracked) X(stacks) X(events) X(news) X(counters) X(bss)
 #define OBJECT_PROGRAMS(X) X(api_entry) X(api_return) X(on_exit) X(on_exec) X(on_fork) X(on_mapped)
 

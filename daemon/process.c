@@ -186,7 +186,7 @@ static void resolve(struct process *p, const struct probes *probes, const struct
 }
 
 /* Makes a site that has an entry in the table already. */
-static struct site *add_site(struct process *p, uint64_t id, enum api api,
+static struct site *add_site(struct process *p, uint64_t id, const struct event *event,
 			     const struct site_stack *stack)
 {
 	struct site **longer = reallocarray(p->site_list, p->sites.count, sizeof(*longer));
@@ -195,7 +195,7 @@ static struct site *add_site(struct process *p, uint64_t id, enum api api,
 	if (!longer)
 		return NULL;
 	p->site_list = longer;
-	site = site_new(id, api_kind(api), api, stack);
+	site = site_new(id, (enum memory_kind)event->kind, (enum api)event->api, stack);
 	if (site) {
 		site->index = (uint16_t)(p->sites.count - 1);
 		longer[site->index] = site;
@@ -203,9 +203,9 @@ static struct site *add_site(struct process *p, uint64_t id, enum api api,
 	return site;
 }
 
-static struct site *site_of_names(struct process *p, enum api api, const struct site_stack *stack)
+static struct site *site_of_names(struct process *p, const struct event *event,
+				  const struct site_stack *stack)
 {
-	enum memory_kind kind = api_kind(api);
 	static const struct site_stack nothing = {.truncated = true};
 	struct site_ref *ref;
 	uint64_t id;
@@ -214,11 +214,11 @@ static struct site *site_of_names(struct process *p, enum api api, const struct 
 		p->partial |= 1U << PARTIAL_LIMIT;
 		stack = &nothing;
 	}
-	id = site_identify(kind, stack);
+	id = site_identify((enum memory_kind)event->kind, stack);
 	if (table_add(&p->sites, id, (void **)&ref) < 0)
 		return NULL;
 	if (!ref->site)
-		ref->site = add_site(p, id, api, stack);
+		ref->site = add_site(p, id, event, stack);
 	if (ref->site)
 		return ref->site;
 	table_remove(&p->sites, id);
@@ -240,7 +240,7 @@ static bool is_settled(struct process *p, const struct site_ref *known)
 static struct site *site_of(struct process *p, const struct probes *probes,
 			    const struct event *event)
 {
-	uint64_t mixed = event->stack * 0x9e3779b97f4a7c15ULL + api_kind(event->api) + 1;
+	uint64_t mixed = event->stack * 0x9e3779b97f4a7c15ULL + event->kind + 1;
 	uint64_t key = mixed ? mixed : 1; /* 0 is no key */
 	_cleanup_(buffer_free) struct buffer strings = {0};
 	struct site_stack stack = {0};
@@ -252,7 +252,7 @@ static struct site *site_of(struct process *p, const struct probes *probes,
 		return known->site;
 	/* The sums are of the first time: later, what is there now is what has called. */
 	resolve(p, probes, event, !known, &strings, &stack);
-	site = site_of_names(p, event->api, &stack);
+	site = site_of_names(p, event, &stack);
 	if (site && table_add(&p->stacks, key, (void **)&known) >= 0) {
 		known->site = site;
 		known->stack = event->stack;
@@ -260,15 +260,25 @@ static struct site *site_of(struct process *p, const struct probes *probes,
 	return site;
 }
 
+/* A site's device is known while all that was ever allocated there is of one. */
+static void note_device(struct site *site, int device)
+{
+	if (site->allocs_total == 0)
+		site->device = (int16_t)device;
+	else if (site->device != device)
+		site->device = DEVICE_UNKNOWN;
+}
+
 int process_allocated(struct process *p, const struct probes *probes, const struct event *event)
 {
-	struct usage *usage = &p->usage[api_kind(event->api)];
 	struct site *site = site_of(p, probes, event);
+	struct usage *usage;
 	struct alloc *alloc;
 	int r;
 
 	if (!site)
 		return -ENOMEM;
+	usage = &p->usage[site->kind];
 	r = table_add(&p->allocs, event->id, (void **)&alloc);
 	if (r <= 0)
 		return r;
@@ -279,6 +289,7 @@ int process_allocated(struct process *p, const struct probes *probes, const stru
 	alloc->time = (uint32_t)(event->time_ns >> TIME_SHIFT);
 	alloc->tid = event->tid & ((1U << 22) - 1);
 	alloc->api = (uint8_t)event->api;
+	note_device(site, event->device);
 	site->bytes += event->size;
 	site->count++;
 	site->allocs_total++;
@@ -298,7 +309,7 @@ bool process_freed(struct process *p, uint64_t id)
 	if (!alloc)
 		return false;
 	site = process_site(p, alloc);
-	usage = &p->usage[api_kind(alloc->api)];
+	usage = &p->usage[site->kind];
 	usage->bytes -= alloc->size;
 	usage->count--;
 	usage->frees_total++;

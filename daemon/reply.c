@@ -128,6 +128,14 @@ bool reply_message_full(const struct reply *reply, size_t items)
 	return items >= PROTOCOL_BATCH || reply->out->size >= MESSAGE_BYTES;
 }
 
+void reply_device(struct json_writer *out, int device)
+{
+	if (device == DEVICE_UNKNOWN)
+		jw_null(out, "device");
+	else
+		jw_i64(out, "device", device);
+}
+
 void reply_bytes(struct json_writer *out, const char *key, enum memory_kind kind, uint64_t bytes)
 {
 	if (kind_has_size(kind))

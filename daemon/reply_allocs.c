@@ -107,20 +107,17 @@ static bool begin(struct reply *reply, const json_t *parameters)
 static void write_alloc(struct json_writer *out, const struct process *p, const struct alloc *alloc,
 			uint64_t now)
 {
-	enum api api = (enum api)alloc->api;
+	const struct site *site = process_site(p, alloc);
 
 	jw_begin_object(out, NULL);
 	jw_hex(out, "ptr", alloc->ptr);
-	reply_bytes(out, "size", api_kind(api), alloc->size);
-	jw_string(out, "kind", kind_name(api_kind(api)));
-	jw_string(out, "api", api_symbol(api));
-	if (alloc->device == DEVICE_UNKNOWN)
-		jw_null(out, "device");
-	else
-		jw_i64(out, "device", alloc->device);
+	reply_bytes(out, "size", site->kind, alloc->size);
+	jw_string(out, "kind", kind_name(site->kind));
+	jw_string(out, "api", api_symbol((enum api)alloc->api));
+	reply_device(out, (int)alloc->device);
 	jw_u64(out, "tid", alloc->tid);
 	jw_double(out, "age_s", (double)(now - alloc_time_ns(alloc)) / 1e9);
-	jw_id(out, "site", process_site(p, alloc)->id);
+	jw_id(out, "site", site->id);
 	jw_null(out, "handle");
 	jw_end_object(out);
 }

@@ -166,7 +166,7 @@ static void write_site(struct json_writer *out, const struct reply *reply, const
 	jw_id(out, "id", site->id);
 	jw_string(out, "kind", kind_name(site->kind));
 	jw_string(out, "api", api_symbol(site->api));
-	jw_null(out, "device");
+	reply_device(out, site->device);
 	reply_bytes(out, "bytes", site->kind, site->bytes);
 	jw_u64(out, "count", site->count);
 	if (oldest_ns && now > oldest_ns)

@@ -63,7 +63,7 @@ static void release(struct tracker *t, struct process *p)
 		keys[n++] = (struct live_key){
 			.addr = alloc->ptr,
 			.image = p->image,
-			.space = kind_space(api_kind(alloc->api)),
+			.space = api_rows[alloc->api].space,
 		};
 		if (n == RELEASE_BATCH) {
 			probes_forget(t->probes, keys, n);
@@ -322,7 +322,7 @@ static void disown(struct tracker *t, const struct event *event)
 	const struct live_key key = {
 		.addr = event->addr,
 		.image = event->image,
-		.space = kind_space(api_kind(event->api)),
+		.space = api_rows[event->api].space,
 	};
 
 	if (event->type != EVENT_ALLOC)
@@ -338,7 +338,7 @@ void tracker_event(const struct event *event, void *userdata)
 	struct process *p;
 
 	t->events++;
-	if (event->api >= API_MAX)
+	if (event->api >= API_MAX || (event->type == EVENT_ALLOC && event->kind >= KIND_MAX))
 		return;
 	p = over ? find_image(t, event->image)
 		 : process_of(t, event->image, (pid_t)event->tgid, event->time_ns);
@@ -437,8 +437,10 @@ static int repair_live(const struct live_key *key, const struct live_value *valu
 		.stack = value->stack,
 		.image = key->image,
 		.tid = value->tid,
-		.api = (uint16_t)value->api,
-		.device = (int16_t)value->device,
+		.api = (uint8_t)value->api,
+		.kind = (uint8_t)value->kind,
+		.device = (int8_t)value->device,
+		.pool = (uint16_t)value->pool,
 	};
 	struct alloc *alloc;
 
@@ -447,10 +449,8 @@ static int repair_live(const struct live_key *key, const struct live_value *valu
 		if (r->n_dead == RELEASE_BATCH)
 			forget_dead(r);
 	}
-	if (!p || value->api >= API_MAX)
+	if (!p || value->api >= API_MAX || value->kind >= KIND_MAX)
 		return 0;
-	if (api_kind(value->api) == KIND_IPC)
-		event.size = 0; /* it is the number of further opens */
 	if (process_allocated(p, t->probes, &event) > 0) {
 		t->recovered++;
 		t->allocations++;

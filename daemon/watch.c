@@ -167,7 +167,7 @@ void watch_event(struct watch *watch, const struct process *p, const struct even
 		.pid = p->pid,
 		.tid = (pid_t)event->tid,
 		.api = event->api,
-		.kind = (uint8_t)api_kind(event->api),
+		.kind = event->kind < KIND_MAX ? event->kind : KIND_MAX,
 		.type = (uint8_t)type_of(event),
 	};
 

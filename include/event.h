@@ -18,6 +18,9 @@ enum event_type {
 	EVENT_FAIL,         /* an allocating call failed; result is its return value */
 	EVENT_EXEC,         /* the image was replaced: all that it held is gone */
 	EVENT_EXIT,         /* the process ended: likewise */
+	EVENT_RESET,        /* a context ended, with all that was made in it */
+	EVENT_TRIM,         /* a pool keeps no more than `size` */
+	EVENT_NODE,         /* a memory node joined a graph: allocates `size`, or 0: frees */
 };
 
 #define DEVICE_UNKNOWN (-1)
@@ -36,9 +39,12 @@ struct event {
 		       * the allocation is back; EVENT_FREE: row of the call that freed, API_MAX
 		       * where none was seen
 		       */
-	__u16 api;    /* row of API_TABLE (api.h); of an EVENT_FREE that of the allocation */
-	__s16 device;
-	__u32 type; /* enum event_type */
+	__u8 api;     /* row of API_TABLE (api.h); of an EVENT_FREE that of the allocation */
+	__u8 kind;    /* enum memory_kind */
+	__u8 type;    /* enum event_type */
+	__s8 device;
+	__u16 pool; /* that the memory is from; 0: none */
+	__u16 zero;
 };
 _Static_assert(sizeof(struct event) == 64, "an event is one cache line");
 
@@ -70,15 +76,46 @@ _Static_assert(sizeof(struct live_key) == 16, "no padding in keys");
 #define TIME_SHIFT 24
 
 struct live_value {
-	__u64 id : 48;
+	__u64 id : 44; /* at a million allocations a second: 200 days */
+	__u64 kind : 4;
 	__u64 api : 8;
 	__s64 device : 8;
-	__u64 size; /* bytes; of an IPC mapping the number of further opens */
+	__u64 size : SIZE_BITS; /* bytes */
+	__u64 pool : 64 - SIZE_BITS;
 	__u64 stack;
-	__u32 time; /* of the allocation: CLOCK_BOOTTIME, 1 << TIME_SHIFT nanoseconds */
-	__u32 tid;
+	__u32 time;     /* of the allocation: CLOCK_BOOTTIME, 1 << TIME_SHIFT nanoseconds */
+	__u32 tid : 22; /* the kernel's PID_MAX_LIMIT */
+	__u32 context : CONTEXT_BITS; /* it ends with; 0: none, or not known */
 };
 _Static_assert(sizeof(struct live_value) == 32, "no padding in values");
+
+/* What calls name besides allocations, keyed as these are: physical memory and its references,
+ * openings of others' memory, pools, contexts; and addresses that can be freed although their
+ * memory is counted elsewhere.
+ */
+struct handle {
+	__u64 counts; /* handles and openings; mappings, in units of HANDLE_MAPPING */
+	__u64 id;     /* of the allocation; 0: it is none */
+	__u32 number; /* pool, context: within the image, from 1; 0: there were too many */
+	__u8 kind;    /* pool: of what comes from it */
+	__s8 device;
+	__u8 flags;
+	__u8 zero;
+};
+_Static_assert(sizeof(struct handle) == 24, "no padding in values");
+#define HANDLE_MAPPING (1ULL << 32)
+
+#define HANDLE_PRIMARY 1U /* context: a device's primary one */
+#define HANDLE_UNSEEN 2U  /* primary context: others may hold it of whom the probes know nothing */
+
+/* Where physical memory is mapped, keyed by address in SPACE_MEMORY. */
+struct mapping {
+	__u64 handle;
+	__u64 size;
+	__u64 id;                /* of the allocation: a successor may have the same handle */
+	struct live_value taken; /* while it is being unmapped: what goes with it; id 0: nothing */
+};
+_Static_assert(sizeof(struct mapping) == 56, "no padding in values");
 
 /* Per process, keyed by tgid; made at the first call, removed at exec and exit. */
 struct process_image {
@@ -89,8 +126,12 @@ struct process_image {
 	__u32 over_limit;   /* allocations not tracked because of a limit or a full map */
 	__u32 lost_events;  /* allocations and frees whose event found the ring full */
 	__u32 lost_returns; /* calls whose return was never seen */
+	__u32 handles;      /* entries of the maps of handles and mappings */
+	__u32 contexts;     /* numbers given out */
+	__u32 pools;        /* likewise */
+	__u32 zero;
 };
-_Static_assert(sizeof(struct process_image) == 32, "no padding in values");
+_Static_assert(sizeof(struct process_image) == 48, "no padding in values");
 
 /* Where the interpreter of a process is, keyed by tgid; written by the daemon, copied at fork. */
 struct python_target {
@@ -109,7 +150,7 @@ struct tracked {
 	__u64 start_ticks; /* tells a successor with the same pid */
 	__u64 attached_at; /* Unix time, microseconds; 0: it was not tracked */
 	__u32 partial;     /* bits, as the daemon numbers them */
-	__u32 zero;
+	__u32 swept;       /* entries of the live map that the daemon removed */
 };
 _Static_assert(sizeof(struct tracked) == 24, "no padding in values");
 
@@ -191,7 +232,7 @@ struct stack_chunk {
 	X(FAILED_ALLOCS, "failed_allocs", 0)   /* allocating calls that failed */                  \
 	X(FAILED_FREES, "failed_frees", 0)     /* freeing calls that failed: put back */           \
 	X(SUPERSEDED, "superseded", 0)         /* address handed out again, its free never seen */ \
-	X(ENDED, "ended", 0)                   /* entries removed with their process */            \
+	X(ENDED, "ended", 0)                   /* removed with their process or context */         \
 	X(DROPPED_LIMIT, "process_limit", 1)   /* LIVE_PER_PROCESS */                              \
 	X(DROPPED_LIVE_FULL, "live_full", 1)   /* the live map refused an entry */                 \
 	X(DROPPED_PROCESSES, "processes", 1)   /* PROCESSES_MAX */                                 \
@@ -200,6 +241,7 @@ struct stack_chunk {
 	X(LOST_RETURN, "lost_return", 1)       /* outer frame gone without a return */             \
 	X(RETURN_ALONE, "return_without_entry", 1)                                                 \
 	X(LOST_THREAD, "thread_storage", 1) /* no memory for a thread's record */                  \
+	X(LOST_HANDLE, "handles", 1)        /* HANDLES_PER_PROCESS, or no room */                  \
 	X(LOST_STACK, "stack_full", 1)      /* allocation kept, its stack was not */
 
 enum counter {

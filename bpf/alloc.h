@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Allocating calls, and those that tell of pools and graphs. */
+#ifndef SRTLEAK_ALLOC_H
+#define SRTLEAK_ALLOC_H
+
+/* Opening another's memory once more gives the same address or handle, which lives until its last
+ * close.
+ */
+static __always_inline bool open_again(const struct process_image *p, const struct live_key *key)
+{
+	struct live_value *value = bpf_map_lookup_elem(&live, key);
+
+	if (!value || value->kind != KIND_IPC || context_has_ended(p, value->context) ||
+	    !bpf_map_lookup_elem(&handles, key))
+		return false;
+	handle_add_reference(key, 1);
+	return true;
+}
+
+/* Makes room where an address is handed out although its free was never seen, or its context ended.
+ */
+static __always_inline void supersede(struct process_image *p, struct thread *th,
+				      const struct live_key *key)
+{
+	if (!bpf_map_lookup_elem(&live, key))
+		return;
+	live_take(p, key, &th->taken);
+	if (!th->taken.id)
+		return;
+	count(context_has_ended(p, th->taken.context) ? COUNTER_FREES_MATCHED : COUNTER_SUPERSEDED);
+	report(p, EVENT_FREE, key->addr, &th->taken, API_MAX);
+	th->taken.id = 0;
+}
+
+static __always_inline void alloc_failed(struct process_image *p, const struct thread *th,
+					 const volatile struct api_row *row, __s32 result)
+{
+	struct live_value value = {
+		.api = COOKIE_API(th->cookie),
+		.kind = row->kind,
+		.device = DEVICE_UNKNOWN,
+	};
+
+	if (row->kind == KIND_NONE)
+		return;
+	if (row->size != SIZE_PITCH && row->size != SIZE_PITCH32 && row->size != SIZE_PITCHED &&
+	    !(th->size >> SIZE_BITS))
+		value.size = th->size;
+	count(COUNTER_FAILED_ALLOCS);
+	report(p, EVENT_FAIL, 0, &value, result);
+}
+
+/* A pool; or an address of memory that is counted elsewhere, and may be freed by itself. */
+static __always_inline void handle_made(struct process_image *p, struct thread *th,
+					const volatile struct api_row *row,
+					const struct live_key *key)
+{
+	struct handle fresh = {.counts = 1, .device = DEVICE_UNKNOWN, .kind = KIND_DEVICE};
+	struct place place;
+
+	if (row->space == SPACE_POOL) {
+		place_find(p, th, row, &place);
+		fresh.device = place.device;
+		if (place.kind != KIND_NONE)
+			fresh.kind = place.kind;
+		fresh.number = pool_number(p);
+	}
+	handle_put(p, key, &fresh);
+}
+
+static __always_inline void alloc_record(struct pt_regs *ctx, struct task_struct *task,
+					 struct process_image *p, struct thread *th,
+					 const volatile struct api_row *row,
+					 const struct live_key *key, __u64 size)
+{
+	struct handle counted = {.counts = 1};
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct live_value value;
+	struct place place;
+
+	place_find(p, th, row, &place);
+	value = (struct live_value){
+		.time = now >> TIME_SHIFT,
+		.tid = (__u32)bpf_get_current_pid_tgid(),
+		.api = COOKIE_API(th->cookie),
+		.kind = place.kind,
+		.device = place.device,
+		.size = size,
+		.pool = place.pool >> (64 - SIZE_BITS) ? 0 : place.pool,
+		.context = place.context,
+		.stack = stack_capture(ctx, task, p, th),
+		.id = __sync_fetch_and_add(&last_id, 1) + 1,
+	};
+	if (is_counted(key->space, value.kind)) {
+		counted.id = value.id;
+		handle_put(p, key, &counted);
+	}
+	if (bpf_map_update_elem(&live, key, &value, BPF_ANY)) {
+		count(COUNTER_DROPPED_LIVE_FULL);
+		__sync_fetch_and_add(&p->over_limit, 1);
+		return;
+	}
+	__sync_fetch_and_add(&p->live, 1);
+	/* A new stack is to be named while its code objects are still there. */
+	if (!emit(EVENT_ALLOC, p->image, key->addr, &value, 0, now, th->fresh))
+		__sync_fetch_and_add(&p->lost_events, 1);
+}
+
+static __always_inline void alloc_end(struct pt_regs *ctx, struct task_struct *task,
+				      struct process_image *p, struct thread *th,
+				      const volatile struct api_row *row)
+{
+	struct live_key key = handle_key(p, row->space, 0);
+	bool is_readable;
+	__u64 size = 0;
+
+	is_readable = read_result(th, row, &key.addr, &size) && !(size >> SIZE_BITS) &&
+		      !(key.addr >> ADDRESS_BITS);
+	if (is_readable && !key.addr) /* success with nothing: size 0 */
+		return;
+	if (is_readable && row->kind == KIND_NONE) {
+		handle_made(p, th, row, &key);
+		return;
+	}
+	if (is_readable && row->kind == KIND_IPC && open_again(p, &key))
+		return;
+	count(COUNTER_ALLOCS_SEEN);
+	if (!is_readable) {
+		count(COUNTER_DROPPED_UNREADABLE);
+		__sync_fetch_and_add(&p->over_limit, 1);
+		return;
+	}
+	supersede(p, th, &key);
+	if (!live_room(p)) {
+		count(COUNTER_DROPPED_LIMIT);
+		__sync_fetch_and_add(&p->over_limit, 1);
+		return;
+	}
+	alloc_record(ctx, task, p, th, row, &key, size);
+}
+
+/* CUDA_MEM_ALLOC_NODE_PARAMS: the bytes stand behind 88 of CUmemPoolProps, a pointer and a count.
+ */
+#define NODE_BYTES 104
+
+static __always_inline void node_added(struct process_image *p, const struct thread *th,
+				       const volatile struct api_row *row)
+{
+	__u64 bytes = row->extra_arg ? read_user_u64(th->extra + NODE_BYTES) : 0;
+	struct live_value value = {
+		.api = COOKIE_API(th->cookie),
+		.kind = KIND_NONE,
+		.device = DEVICE_UNKNOWN,
+		.size = bytes >> SIZE_BITS ? 0 : bytes,
+	};
+
+	report(p, EVENT_NODE, 0, &value, 0);
+}
+
+static __always_inline void pool_trimmed(struct process_image *p, const struct thread *th)
+{
+	struct live_key key = handle_key(p, SPACE_POOL, th->pointer);
+	struct handle *pool = bpf_map_lookup_elem(&handles, &key);
+	struct live_value value = {.kind = KIND_NONE, .device = DEVICE_UNKNOWN};
+
+	if (!pool || th->size >> SIZE_BITS || pool->number >> (64 - SIZE_BITS))
+		return;
+	value.size = th->size;
+	value.pool = pool->number;
+	report(p, EVENT_TRIM, th->pointer, &value, 0);
+}
+
+#endif

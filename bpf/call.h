@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* A probed call's row and arguments. */
+#ifndef SRTLEAK_CALL_H
+#define SRTLEAK_CALL_H
+
+const volatile struct api_row api_table[API_MAX] = {API_TABLE_ROWS};
+
+static __always_inline const volatile struct api_row *row_of(__u32 api)
+{
+	if (api >= API_MAX)
+		return NULL;
+	asm volatile("" : "+r"(api)); /* keeps the check in front of the arithmetic */
+	return &api_table[api];
+}
+
+/* Rows use the first five arguments only. All are read before one is chosen: the verifier allows
+ * only constant offsets into the registers, and the compiler would choose the offset.
+ */
+static __always_inline __u64 argument(struct pt_regs *ctx, __u8 number)
+{
+	__u64 first = PT_REGS_PARM1(ctx), second = PT_REGS_PARM2(ctx);
+	__u64 third = PT_REGS_PARM3(ctx), fourth = PT_REGS_PARM4(ctx);
+	__u64 fifth = PT_REGS_PARM5(ctx);
+
+	asm volatile("" : "+r"(first), "+r"(second), "+r"(third), "+r"(fourth), "+r"(fifth));
+	return number == 0   ? first
+	       : number == 1 ? second
+	       : number == 2 ? third
+	       : number == 3 ? fourth
+			     : fifth;
+}
+
+#endif

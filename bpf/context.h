@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Contexts: which one is a thread's, of which device it is, and which have ended with all that was
+ * made in them.
+ *
+ * A thread's current context is a handle, or a device (bit 63) for that device's primary context:
+ * that is all the runtime knows. Unlike allocating calls these count at any depth, as the runtime
+ * gets its contexts from the driver.
+ *
+ * Every context has a number within its process image, which its allocations carry. A primary
+ * context gets a new one when it comes to life again after a reset.
+ */
+#ifndef SRTLEAK_CONTEXT_H
+#define SRTLEAK_CONTEXT_H
+
+#define CURRENT_UNKNOWN 0ULL
+#define CURRENT_NONE (1ULL << 62)
+#define CURRENT_DEVICE (1ULL << 63)
+
+#define DEVICES_MAX 128U
+#define CONTEXTS_MAX (1U << CONTEXT_BITS)
+
+static __always_inline struct live_key handle_key(const struct process_image *p, __u32 space,
+						  __u64 addr)
+{
+	return (struct live_key){.addr = addr, .image = p->image, .space = space};
+}
+
+static __always_inline __s8 device_of(__u32 ordinal)
+{
+	return ordinal < DEVICES_MAX ? (__s8)ordinal : DEVICE_UNKNOWN;
+}
+
+/* Whether a library's calls have been seen since then. */
+static __always_inline bool was_armed(__u32 cookie, __u64 since_ns)
+{
+	__u32 library = COOKIE_LIBRARY(cookie);
+	__u64 *armed_ns = bpf_map_lookup_elem(&armed, &library);
+
+	return armed_ns && since_ns > *armed_ns;
+}
+
+/* A thread that was born after the probes has no context. Of others nothing is known. */
+static __always_inline void thread_begin(struct task_struct *task, struct thread *th, __u32 cookie)
+{
+	__u64 began_ns = th->began_ns;
+
+	if (began_ns & 1)
+		return;
+	if (!began_ns)
+		began_ns = task->start_boottime;
+	th->bottom = was_armed(cookie, began_ns) ? CURRENT_NONE : CURRENT_UNKNOWN;
+	th->current = th->bottom;
+	th->depth = 0;
+	th->device = 0;
+	th->began_ns = began_ns | 1; /* looked at */
+}
+
+static __always_inline void thread_restart(struct thread *th)
+{
+	th->began_ns = bpf_ktime_get_boot_ns() & ~1ULL;
+}
+
+static __always_inline void context_push(struct thread *th, __u64 current)
+{
+	if (th->depth < CONTEXT_DEPTH)
+		th->below[th->depth & (CONTEXT_DEPTH - 1)] = th->current;
+	th->depth++;
+	th->current = current;
+}
+
+static __always_inline void context_pop(struct thread *th)
+{
+	if (!th->depth) {
+		th->current = th->bottom;
+		return;
+	}
+	th->depth--;
+	th->current = th->depth < CONTEXT_DEPTH ? th->below[th->depth & (CONTEXT_DEPTH - 1)]
+						: CURRENT_UNKNOWN;
+}
+
+/* 0 where there are too many to tell them apart. */
+static __always_inline __u32 context_number(struct process_image *p)
+{
+	__u32 number = __sync_fetch_and_add(&p->contexts, 1) + 1;
+
+	if (number < CONTEXTS_MAX)
+		return number;
+	__sync_fetch_and_add(&p->contexts, -1);
+	count(COUNTER_LOST_HANDLE);
+	__sync_fetch_and_add(&p->over_limit, 1);
+	return 0;
+}
+
+/* A device's primary context, made where it is not known. Others may hold it, unless all that the
+ * process ever did was seen.
+ */
+static __always_inline struct handle *primary_get(struct process_image *p, __u32 device,
+						  bool is_whole)
+{
+	struct live_key key = handle_key(p, SPACE_PRIMARY, device);
+	struct handle *primary = bpf_map_lookup_elem(&handles, &key);
+	struct handle fresh = {
+		.device = device_of(device),
+		.flags = is_whole ? 0 : HANDLE_UNSEEN,
+	};
+
+	if (primary || device >= DEVICES_MAX)
+		return primary;
+	if (handle_room(p) && !bpf_map_update_elem(&handles, &key, &fresh, BPF_NOEXIST))
+		__sync_fetch_and_add(&p->handles, 1);
+	return bpf_map_lookup_elem(&handles, &key);
+}
+
+/* The number of a living primary context; it comes to life with the first use. */
+static __always_inline __u32 primary_number(struct process_image *p, struct handle *primary)
+{
+	__u32 number = primary->number;
+
+	if (number)
+		return number;
+	number = context_number(p);
+	__sync_val_compare_and_swap(&primary->number, 0, number);
+	return primary->number;
+}
+
+/* All that was made in a context goes. Noted at the call's entry: its addresses may be another's
+ * before it returns.
+ */
+static __always_inline void context_end(struct process_image *p, struct context_call *call,
+					__u32 number)
+{
+	struct live_key key = handle_key(p, SPACE_ENDED, number);
+	struct handle ended = {};
+
+	if (number && handle_put(p, &key, &ended))
+		call->ended = number;
+}
+
+static __always_inline bool context_has_ended(const struct process_image *p, __u32 number)
+{
+	struct live_key key = handle_key(p, SPACE_ENDED, number);
+
+	return number && bpf_map_lookup_elem(&handles, &key);
+}
+
+static __always_inline void primary_end(struct process_image *p, struct context_call *call)
+{
+	struct live_key key = handle_key(p, SPACE_PRIMARY, call->device);
+	struct handle *primary = bpf_map_lookup_elem(&handles, &key);
+	__u32 number;
+
+	if (!primary || !primary->number)
+		return;
+	number = primary->number;
+	primary->number = 0;
+	context_end(p, call, number);
+}
+
+/* The last one ends it, if there can be no others. */
+static __always_inline void primary_release(struct process_image *p, struct context_call *call)
+{
+	struct live_key key = handle_key(p, SPACE_PRIMARY, call->device);
+	struct handle *primary = bpf_map_lookup_elem(&handles, &key);
+
+	if (!primary || !primary->counts)
+		return;
+	call->released = 1;
+	if (__sync_fetch_and_add(&primary->counts, -1) == 1 && !(primary->flags & HANDLE_UNSEEN))
+		primary_end(p, call);
+}
+
+/* The device of the thread's current context, as far as it is known. */
+static __always_inline __s8 current_device(struct process_image *p, const struct thread *th)
+{
+	struct live_key key = handle_key(p, SPACE_CONTEXT, th->current);
+	struct handle *context;
+
+	if (th->current & CURRENT_DEVICE)
+		return device_of(th->current);
+	context = bpf_map_lookup_elem(&handles, &key);
+	return context ? context->device : DEVICE_UNKNOWN;
+}
+
+static __always_inline void context_entry(struct pt_regs *ctx, struct process_image *p,
+					  struct thread *th, const volatile struct api_row *row,
+					  __u32 cookie)
+{
+	struct context_call *call = &th->calls[row->family % FAMILY_MAX];
+	struct live_key key;
+	struct handle *context;
+
+	call->sp = PT_REGS_SP(ctx);
+	call->cookie = cookie;
+	call->pointer = argument(ctx, row->pointer_arg);
+	call->device = argument(ctx, row->extra_arg);
+	call->ended = call->released = 0;
+	switch (row->action) {
+	case ACTION_DEVICE_RESET:
+		call->device = (__u8)current_device(p, th);
+		primary_end(p, call);
+		break;
+	case ACTION_PRIMARY_RESET:
+		primary_end(p, call);
+		break;
+	case ACTION_PRIMARY_RELEASE:
+		primary_release(p, call);
+		break;
+	case ACTION_CONTEXT_DESTROY:
+		key = handle_key(p, SPACE_CONTEXT, call->pointer);
+		context = bpf_map_lookup_elem(&handles, &key);
+		if (context && !(context->flags & HANDLE_PRIMARY))
+			context_end(p, call, context->number);
+		break;
+	default:
+		break;
+	}
+}
+
+static __always_inline void context_failed(struct process_image *p, const struct context_call *call,
+					   __u8 action)
+{
+	struct live_key key = handle_key(p, SPACE_ENDED, call->ended);
+	struct handle *primary;
+
+	if (call->ended)
+		handle_remove(p, &key);
+	if (action == ACTION_CONTEXT_DESTROY)
+		return;
+	key = handle_key(p, SPACE_PRIMARY, call->device);
+	primary = bpf_map_lookup_elem(&handles, &key);
+	if (!primary)
+		return;
+	if (call->released)
+		__sync_fetch_and_add(&primary->counts, 1);
+	if (call->ended)
+		__sync_val_compare_and_swap(&primary->number, 0, call->ended);
+}
+
+static __always_inline void context_created(struct process_image *p, struct thread *th,
+					    const struct context_call *call)
+{
+	__u64 context = read_user_u64(call->pointer);
+	struct live_key key = handle_key(p, SPACE_CONTEXT, context);
+	struct handle fresh = {.device = device_of(call->device), .number = context_number(p)};
+
+	handle_put(p, &key, &fresh);
+	context_push(th, context);
+}
+
+static __always_inline void primary_retained(struct task_struct *task, struct process_image *p,
+					     const struct context_call *call)
+{
+	bool is_whole = was_armed(call->cookie, task->group_leader->start_boottime);
+	struct handle *primary = primary_get(p, call->device, is_whole);
+	struct live_key key = handle_key(p, SPACE_CONTEXT, read_user_u64(call->pointer));
+	struct handle *known = bpf_map_lookup_elem(&handles, &key);
+	struct handle fresh = {.device = device_of(call->device), .flags = HANDLE_PRIMARY};
+
+	if (primary)
+		__sync_fetch_and_add(&primary->counts, 1);
+	if (!known || known->device != fresh.device || !(known->flags & HANDLE_PRIMARY))
+		handle_put(p, &key, &fresh);
+}
+
+static __always_inline void context_destroyed(struct process_image *p, struct thread *th,
+					      const struct context_call *call)
+{
+	struct live_key key = handle_key(p, SPACE_CONTEXT, call->pointer);
+
+	handle_remove(p, &key);
+	if (th->current == call->pointer)
+		context_pop(th);
+}
+
+static __always_inline void context_return(struct pt_regs *ctx, struct task_struct *task,
+					   struct process_image *p, struct thread *th,
+					   const volatile struct api_row *row)
+{
+	struct context_call *call = &th->calls[row->family % FAMILY_MAX];
+	struct live_value none = {.device = DEVICE_UNKNOWN, .kind = KIND_NONE};
+
+	if (PT_REGS_RC(ctx) & 0xffffffff) {
+		context_failed(p, call, row->action);
+		return;
+	}
+	if (call->ended)
+		report(p, EVENT_RESET, call->ended, &none, 0);
+	switch (row->action) {
+	case ACTION_DEVICE_SET:
+		th->device = call->device;
+		th->current = CURRENT_DEVICE | call->device;
+		break;
+	case ACTION_PRIMARY_RETAIN:
+		primary_retained(task, p, call);
+		break;
+	case ACTION_CONTEXT_CREATE:
+		context_created(p, th, call);
+		break;
+	case ACTION_CONTEXT_DESTROY:
+		context_destroyed(p, th, call);
+		break;
+	case ACTION_CONTEXT_SET:
+		if (call->pointer)
+			th->current = call->pointer;
+		else
+			context_pop(th);
+		break;
+	case ACTION_CONTEXT_PUSH:
+		context_push(th, call->pointer);
+		break;
+	case ACTION_CONTEXT_POP:
+		context_pop(th);
+		break;
+	default:
+		break;
+	}
+}
+
+/* Where an allocation is: device, kind, pool, and the context that it ends with. */
+struct place {
+	__s8 device;
+	__u8 kind;
+	__u32 pool, context;
+};
+
+static __always_inline void place_current(struct process_image *p, struct thread *th,
+					  const volatile struct api_row *row, struct place *place)
+{
+	struct live_key key = handle_key(p, SPACE_CONTEXT, th->current);
+	__u64 current = th->current;
+	struct handle *context, *primary;
+
+	/* The runtime makes the device's primary context current where there is none. */
+	if (current == CURRENT_NONE && row->family == FAMILY_CUDART)
+		current = th->current = CURRENT_DEVICE | th->device;
+	if (!(current & CURRENT_DEVICE)) {
+		context = bpf_map_lookup_elem(&handles, &key);
+		if (!context)
+			return;
+		place->device = context->device;
+		place->context = context->number;
+		if (!(context->flags & HANDLE_PRIMARY))
+			return;
+		current = CURRENT_DEVICE | (__u8)context->device;
+	}
+	place->device = device_of(current);
+	primary = primary_get(p, (__u32)current, false);
+	if (primary)
+		place->context = primary_number(p, primary);
+}
+
+/* CUmemAllocationProp and CUmemPoolProps begin alike. */
+static __always_inline void place_properties(__u64 from, struct place *place)
+{
+	struct {
+		__u32 type, handle_types, location, id;
+	} properties;
+
+	place->device = DEVICE_UNKNOWN;
+	if (bpf_probe_read_user(&properties, sizeof(properties), (const void *)from))
+		return;
+	if (properties.location == 1) /* CU_MEM_LOCATION_TYPE_DEVICE */
+		place->device = device_of(properties.id);
+	else if (properties.location >= 2 && properties.location <= 4) /* HOST, HOST_NUMA… */
+		place->kind = KIND_HOST;
+	if (properties.type == 2) /* CU_MEM_ALLOCATION_TYPE_MANAGED */
+		place->kind = KIND_MANAGED;
+}
+
+static __always_inline __u32 pool_number(struct process_image *p)
+{
+	return __sync_fetch_and_add(&p->pools, 1) + 1;
+}
+
+static __always_inline void place_pool(struct process_image *p, __u64 pool, struct place *place)
+{
+	struct live_key key = handle_key(p, SPACE_POOL, pool);
+	struct handle *handle = bpf_map_lookup_elem(&handles, &key);
+
+	place->device = DEVICE_UNKNOWN;
+	if (!handle)
+		return;
+	place->device = handle->device;
+	place->kind = place->kind == KIND_IPC ? KIND_IPC : handle->kind;
+	place->pool = handle->number;
+}
+
+/* What stream-ordered allocation takes from where no pool is named; a device stands for it. */
+static __always_inline void place_default_pool(struct process_image *p, struct place *place)
+{
+	struct live_key key = handle_key(p, SPACE_POOL, CURRENT_DEVICE | (__u8)place->device);
+	struct handle *handle = bpf_map_lookup_elem(&handles, &key);
+	struct handle fresh = {.device = place->device, .kind = KIND_DEVICE};
+
+	if (!handle && place->device != DEVICE_UNKNOWN) {
+		fresh.number = pool_number(p);
+		handle_put(p, &key, &fresh);
+		place->pool = fresh.number;
+	} else if (handle) {
+		place->pool = handle->number;
+	}
+}
+
+static __always_inline void place_find(struct process_image *p, struct thread *th,
+				       const volatile struct api_row *row, struct place *place)
+{
+	*place = (struct place){.device = DEVICE_UNKNOWN, .kind = row->kind};
+	if (row->space != SPACE_PHYSICAL)
+		place_current(p, th, row, place);
+	switch (row->place) {
+	case PLACE_NONE:
+		place->device = DEVICE_UNKNOWN;
+		break;
+	case PLACE_STREAM:
+		place_default_pool(p, place);
+		break;
+	case PLACE_POOL:
+		place_pool(p, th->extra, place);
+		break;
+	case PLACE_PROPERTIES:
+		place_properties(th->extra, place);
+		break;
+	default:
+		break;
+	}
+}
+
+#endif

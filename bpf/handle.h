@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What is named by calls and is no allocation itself, and what counts references. */
+#ifndef SRTLEAK_HANDLE_H
+#define SRTLEAK_HANDLE_H
+
+/* Whether the process may have one more entry in these maps. */
+static __always_inline bool handle_room(struct process_image *p)
+{
+	if (p->handles < HANDLES_PER_PROCESS)
+		return true;
+	count(COUNTER_LOST_HANDLE);
+	__sync_fetch_and_add(&p->over_limit, 1);
+	return false;
+}
+
+/* Adds or replaces. */
+static __always_inline bool handle_put(struct process_image *p, const struct live_key *key,
+				       const struct handle *handle)
+{
+	bool is_new = !bpf_map_lookup_elem(&handles, key);
+
+	if (is_new && !handle_room(p))
+		return false;
+	if (bpf_map_update_elem(&handles, key, handle, BPF_ANY)) {
+		count(COUNTER_LOST_HANDLE);
+		__sync_fetch_and_add(&p->over_limit, 1);
+		return false;
+	}
+	if (is_new)
+		__sync_fetch_and_add(&p->handles, 1);
+	return true;
+}
+
+static __always_inline bool handle_remove(struct process_image *p, const struct live_key *key)
+{
+	if (bpf_map_delete_elem(&handles, key))
+		return false;
+	__sync_fetch_and_add(&p->handles, -1);
+	return true;
+}
+
+static __always_inline void handle_add_reference(const struct live_key *key, __u64 unit)
+{
+	struct handle *handle = bpf_map_lookup_elem(&handles, key);
+
+	if (handle)
+		__sync_fetch_and_add(&handle->counts, unit);
+}
+
+enum drop {
+	DROP_UNKNOWN, /* there is no such reference */
+	DROP_ONE,     /* others are left */
+	DROP_LAST,    /* it is no more */
+};
+
+/* Takes a reference away. unit: 1 for a handle or an opening, HANDLE_MAPPING. */
+static __always_inline enum drop handle_drop(struct process_image *p, const struct live_key *key,
+					     __u64 unit)
+{
+	struct handle *handle = bpf_map_lookup_elem(&handles, key);
+	__u64 of_this_sort = unit == 1 ? HANDLE_MAPPING - 1 : ~(HANDLE_MAPPING - 1);
+
+	if (!handle || !(handle->counts & of_this_sort))
+		return DROP_UNKNOWN;
+	if (__sync_fetch_and_add(&handle->counts, -unit) != unit)
+		return DROP_ONE;
+	handle_remove(p, key);
+	return DROP_LAST;
+}
+
+#endif

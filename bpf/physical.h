@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Physical memory: it lives while a handle or a mapping refers to it, in whatever order these go.
+ */
+#ifndef SRTLEAK_PHYSICAL_H
+#define SRTLEAK_PHYSICAL_H
+
+/* Takes an entry out of the live map; id 0 in ret: there was none, or another thread was first. */
+static __always_inline void live_take(struct process_image *p, const struct live_key *key,
+				      struct live_value *ret)
+{
+	struct live_value *value = bpf_map_lookup_elem(&live, key);
+
+	ret->id = 0;
+	if (!value)
+		return;
+	*ret = *value;
+	if (bpf_map_delete_elem(&live, key))
+		ret->id = 0;
+	else
+		__sync_fetch_and_add(&p->live, -1);
+}
+
+/* What a failed call took. To the daemon it is news only if it repaired its tables meanwhile. */
+static __always_inline void live_put_back(struct process_image *p, const struct live_key *key,
+					  const struct live_value *value, __s32 result)
+{
+	if (!bpf_map_update_elem(&live, key, value, BPF_NOEXIST)) {
+		__sync_fetch_and_add(&p->live, 1);
+		report(p, EVENT_ALLOC, key->addr, value, result);
+		return;
+	}
+	/* The daemon must not keep what the live map has not. */
+	count(COUNTER_DROPPED_LIVE_FULL);
+	__sync_fetch_and_add(&p->over_limit, 1);
+	report(p, EVENT_FREE, key->addr, value, API_MAX);
+}
+
+static __always_inline void physical_retained(struct process_image *p, const struct thread *th)
+{
+	struct live_key key = handle_key(p, SPACE_PHYSICAL, read_user_u64(th->pointer));
+
+	handle_add_reference(&key, 1);
+}
+
+static __always_inline void mapping_remove(struct process_image *p, const struct live_key *key)
+{
+	if (!bpf_map_delete_elem(&mappings, key))
+		__sync_fetch_and_add(&p->handles, -1);
+}
+
+static __always_inline bool is_of(const struct live_key *key, __u64 id)
+{
+	struct handle *handle = bpf_map_lookup_elem(&handles, key);
+
+	return handle && handle->id == id;
+}
+
+/* Its end was not seen, but it must have ended. */
+static __always_inline void mapping_supersede(struct process_image *p, struct thread *th,
+					      const struct live_key *place)
+{
+	struct mapping *m = bpf_map_lookup_elem(&mappings, place);
+	struct live_key key = handle_key(p, SPACE_PHYSICAL, 0);
+
+	if (!m)
+		return;
+	key.addr = m->handle;
+	th->taken.id = 0;
+	if (is_of(&key, m->id) && handle_drop(p, &key, HANDLE_MAPPING) == DROP_LAST)
+		live_take(p, &key, &th->taken);
+	if (th->taken.id) {
+		count(COUNTER_SUPERSEDED);
+		report(p, EVENT_FREE, key.addr, &th->taken, API_MAX);
+	}
+	th->taken.id = 0;
+	mapping_remove(p, place);
+}
+
+static __always_inline void physical_mapped(struct process_image *p, struct thread *th)
+{
+	struct live_key key = handle_key(p, SPACE_PHYSICAL, th->extra);
+	struct live_key place = handle_key(p, SPACE_MEMORY, th->pointer);
+	struct mapping fresh = {.handle = th->extra, .size = th->size};
+	struct handle *handle;
+
+	mapping_supersede(p, th, &place);
+	handle = bpf_map_lookup_elem(&handles, &key);
+	if (!handle || !handle_room(p))
+		return;
+	fresh.id = handle->id;
+	if (bpf_map_update_elem(&mappings, &place, &fresh, BPF_ANY)) {
+		count(COUNTER_LOST_HANDLE);
+		__sync_fetch_and_add(&p->over_limit, 1);
+		return;
+	}
+	__sync_fetch_and_add(&p->handles, 1);
+	__sync_fetch_and_add(&handle->counts, HANDLE_MAPPING);
+}
+
+/* At entry: the last mapping may be what keeps the memory, whose handle is another's from then on.
+ */
+static __always_inline void unmap_begin(struct process_image *p, struct thread *th)
+{
+	__u64 at = th->pointer, left = th->size;
+	__u32 i;
+
+	for (i = 0; i < UNMAP_MAX && left; i++) {
+		struct live_key place = handle_key(p, SPACE_MEMORY, at);
+		struct mapping *m = bpf_map_lookup_elem(&mappings, &place);
+		struct live_key key = handle_key(p, SPACE_PHYSICAL, 0);
+
+		if (!m || !m->size || m->size > left)
+			return;
+		key.addr = m->handle;
+		m->taken.id = 0;
+		if (is_of(&key, m->id) && handle_drop(p, &key, HANDLE_MAPPING) == DROP_LAST)
+			live_take(p, &key, &m->taken);
+		th->unmapped = i + 1;
+		at += m->size;
+		left -= m->size;
+	}
+	if (left) {
+		count(COUNTER_LOST_HANDLE);
+		__sync_fetch_and_add(&p->over_limit, 1);
+	}
+}
+
+static __always_inline void remap(struct process_image *p, const struct mapping *m, __s32 result)
+{
+	struct live_key key = handle_key(p, SPACE_PHYSICAL, m->handle);
+	struct handle last = {.counts = HANDLE_MAPPING, .id = m->id};
+
+	if (is_of(&key, m->id)) {
+		handle_add_reference(&key, HANDLE_MAPPING);
+		return;
+	}
+	handle_put(p, &key, &last);
+	if (m->taken.id)
+		live_put_back(p, &key, &m->taken, result);
+}
+
+static __always_inline void unmap_end(struct process_image *p, struct thread *th, __s32 result)
+{
+	__u64 at = th->pointer;
+	__u32 i;
+
+	for (i = 0; i < UNMAP_MAX && i < th->unmapped; i++) {
+		struct live_key place = handle_key(p, SPACE_MEMORY, at);
+		struct mapping *m = bpf_map_lookup_elem(&mappings, &place);
+
+		if (!m)
+			break;
+		at += m->size;
+		if (result) {
+			remap(p, m, result);
+			continue;
+		}
+		if (m->taken.id) {
+			count(COUNTER_FREES_MATCHED);
+			report(p, EVENT_FREE, m->handle, &m->taken, COOKIE_API(th->cookie));
+		}
+		mapping_remove(p, &place);
+	}
+	th->unmapped = 0;
+}
+
+#endif
