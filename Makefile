@@ -87,6 +87,7 @@ $(B)/srtleakctl: $(CLI_OBJECTS) $(CLI_SHARED)
 -include $(wildcard $(B)/*/*.d $(B)/*/*/*.d)
 
 include tests/tests.mk
+include tests/gpu/gpu.mk
 include packaging/packaging.mk
 
 demo: deps

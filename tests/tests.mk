@@ -62,7 +62,7 @@ system:
 	$(MAKE) fixtures
 	tests/system/run.sh
 
-tests: fixtures $(UNIT) $(BENCH) all
+tests: fixtures $(UNIT) $(BENCH) gpu all
 
 check: deps
 	$(MAKE) tests
