@@ -20,8 +20,10 @@
 
 static const struct table_column columns[] = {
 	{.title = "PID", .right = true},
+	{.title = "INNER", .right = true, .optional = true},
 	{.title = "GROUP", .right = true, .optional = true},
 	{.title = "AGE", .right = true},
+	{.title = "CONTAINER", .max_width = 12, .optional = true},
 	{.title = "PYTHON"},
 	{.title = "TITLE", .max_width = 32},
 	{.title = "DEVICE", .right = true},
@@ -164,11 +166,13 @@ static void add_row(struct table *table, const struct process *process, double n
 
 	table_row(table, STYLE_NONE);
 	table_json_count(table, json_object_get(json, "pid"));
+	table_json_count(table, json_object_get(json, "inner_pid"));
 	table_json_count(table,
 			 process->group != process->pid ? json_object_get(json, "group") : NULL);
 	table_text(table, json_is_number(started)
 				  ? human_duration(age, now - json_number_value(started))
 				  : NULL);
+	table_json_text(table, json_object_get(json, "container"));
 	table_json_text(table, json_object_get(json, "python"));
 	table_json_text(table, json_is_string(title) ? title : json_object_get(json, "comm"));
 	add_bytes(table, outstanding, "device", false);

@@ -175,7 +175,7 @@ static void write_info(struct exposition *e, const char *name, const struct proc
 	process_labels(e, p);
 	exposition_label(e, "title", p->title);
 	exposition_label(e, "container", p->container);
-	exposition_label(e, "pod_uid", NULL); /* not known */
+	exposition_label(e, "pod_uid", p->pod);
 	exposition_label(e, "cgroup", p->cgroup);
 	exposition_label_number(e, "uid", p->uid);
 	exposition_label_number(e, "group", p->group);

@@ -7,6 +7,7 @@
 
 #include "buffer.h"
 #include "clock.h"
+#include "container.h"
 #include "interpreter.h"
 #include "log.h"
 #include "macro.h"
@@ -44,18 +45,20 @@ void process_refresh(struct process *p)
 
 static void identify(struct process *p)
 {
-	char container[65];
-	pid_t inner;
+	struct container container;
 
 	if (procfs_start_ticks(p->pid, &p->start_ticks) == 0)
 		procfs_start_time(p->start_ticks, &p->started_at);
 	process_refresh(p);
 	procfs_cmdline(p->pid, &p->cmdline);
-	procfs_status(p->pid, &p->uid, &inner);
+	procfs_status(p->pid, &p->uid, &p->inner_pid);
 	if (procfs_group(p->pid, &p->group) < 0)
 		p->group = p->pid;
-	if (procfs_cgroup(p->pid, &p->cgroup) == 0 && procfs_container(p->cgroup, container))
-		p->container = strdup(container);
+	if (procfs_cgroup(p->pid, &p->cgroup) < 0)
+		return;
+	container_parse(p->cgroup, &container);
+	p->container = container.id[0] ? strdup(container.id) : NULL;
+	p->pod = container.pod[0] ? strdup(container.pod) : NULL;
 }
 
 struct process *process_new(pid_t pid)
@@ -94,6 +97,7 @@ void process_empty(struct process *p)
 	p->python_attempts = 0;
 	p->python_due_ns = p->python_pause_ns = 0;
 	p->modules = modules_free(p->modules);
+	free(TAKE_PTR(p->gpus));
 }
 
 struct process *process_free(struct process *p)
@@ -110,6 +114,7 @@ struct process *process_free(struct process *p)
 	free(p->cmdline);
 	free(p->cgroup);
 	free(p->container);
+	free(p->pod);
 	free(p);
 	return NULL;
 }

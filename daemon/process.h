@@ -14,6 +14,7 @@
 #include "probes.h"
 #include "site.h"
 #include "table.h"
+#include "visible_devices.h"
 
 #define SITES_PER_PROCESS 4096 /* what exceeds it is summed in one site without a stack */
 
@@ -90,8 +91,10 @@ struct process {
 	uint32_t image;                 /* as the probes number it; 0: has not called yet */
 	uid_t uid;
 	pid_t group;
-	char *label_comm;                                  /* for metrics, once settled */
-	char *comm, *title, *cmdline, *cgroup, *container; /* container: NULL for none */
+	pid_t inner_pid;  /* in its own PID namespace; 0: that is ours */
+	char *label_comm; /* for metrics, once settled */
+	char *comm, *title, *cmdline, *cgroup;
+	char *container, *pod; /* NULL for none */
 
 	struct table allocs;     /* struct alloc by id */
 	struct table sites;      /* struct site_ref by site id */
@@ -115,6 +118,9 @@ struct process {
 	uint64_t python_due_ns, python_pause_ns; /* CLOCK_MONOTONIC; of the next look */
 	unsigned int rechecks; /* of known Python stacks, left until the next tick */
 	struct modules *modules;
+
+	struct visible_devices *gpus; /* NULL: not looked at yet */
+	uint64_t gpus_looked_ns;      /* CLOCK_MONOTONIC */
 
 	bool is_gone; /* had ended when it was looked at first */
 	int pidfd;    /* readable when the process has ended; -1 where it could not be had */
@@ -157,5 +163,10 @@ void process_memory_history(const struct process *process, struct history *ret);
  * wanted.
  */
 void process_find_python(struct process *process, const struct probes *probes);
+
+/* Looks, unless that is settled, at which GPUs the process numbers how. What it says is settled
+ * once CUDA has been started in it: before that, it may still change its environment.
+ */
+void process_find_gpus(struct process *process);
 
 #endif

@@ -5,25 +5,26 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/limits.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "buffer.h"
+#include "container.h"
 #include "event.h"
 #include "mask.h"
 #include "procfs.h"
+#include "root_file.h"
 
 #define PROC_PATH_MAX 128
 #define MAP_NAME_MAX 64
 #define STAT_MAX 4096
 #define CMDLINE_MAX (64U << 10)
+#define ENVIRON_MAX (1U << 20)
 #define LINES_MAX 1000000U
 #define ANCESTORS_MAX 64
 #define STAT_PPID 4
@@ -178,6 +179,28 @@ int procfs_cmdline(pid_t pid, char **ret)
 	return r < 0 ? r : masked(args, size, ret);
 }
 
+int procfs_environ(pid_t pid, char **ret, size_t *ret_size)
+{
+	_cleanup_free_ char *text = malloc(ENVIRON_MAX + 1);
+	char *trimmed;
+	ssize_t n;
+
+	if (!text)
+		return -ENOMEM;
+	n = read_proc(pid, "environ", text, ENVIRON_MAX);
+	if (n < 0)
+		return (int)n;
+	if (n == ENVIRON_MAX)
+		return -E2BIG;
+	text[n] = '\0';
+	trimmed = realloc(text, (size_t)n + 1);
+	if (trimmed)
+		text = trimmed;
+	*ret = TAKE_PTR(text);
+	*ret_size = (size_t)n;
+	return 0;
+}
+
 int procfs_exe(pid_t pid, char **ret)
 {
 	static const char deleted[] = " (deleted)";
@@ -281,14 +304,15 @@ static int status_line(char *line, void *userdata)
 	}
 	if (strncmp(line, "NSpid:\t", 7) != 0)
 		return 0;
-	if (!parse_u64(strrchr(line, '\t') + 1, &s->inner_pid))
+	/* one pid for each namespace, from ours on inwards */
+	if (strchr(line + 7, '\t') && !parse_u64(strrchr(line, '\t') + 1, &s->inner_pid))
 		return -EBADMSG;
 	return s->has_uid; /* Uid stands before: nothing else to look for */
 }
 
 int procfs_status(pid_t pid, uid_t *ret_uid, pid_t *ret_inner_pid)
 {
-	struct status s = {.inner_pid = (uint64_t)pid};
+	struct status s = {0};
 	int r = each_line(pid, "status", status_line, &s);
 
 	if (r < 0)
@@ -300,15 +324,15 @@ int procfs_status(pid_t pid, uid_t *ret_uid, pid_t *ret_inner_pid)
 	return 0;
 }
 
+/* The path to be told of those seen so far. */
 struct cgroups {
-	char *unified;
-	char *longest;
+	char *path;
+	int rank;
 };
 
 static void cleanup_cgroups(struct cgroups *c)
 {
-	free(c->unified);
-	free(c->longest);
+	free(c->path);
 }
 
 static bool is_wanted_hierarchy(char *controllers)
@@ -337,29 +361,41 @@ static void strip_deleted(char *path, bool *ret)
 		path[n - m] = '\0';
 }
 
+static int rank_cgroup(const char *path, bool unified)
+{
+	struct container container;
+
+	container_parse(path, &container);
+	return 2 * (container.id[0] != '\0') + (unified && strcmp(path, "/") != 0);
+}
+
 /* "ID:CONTROLLERS:PATH"; the unified hierarchy has no controllers. */
 static int cgroup_line(char *line, void *userdata)
 {
 	struct cgroups *c = userdata;
-	char *controllers = strchr(line, ':');
+	char *controllers = strchr(line, ':'), *copy;
 	char *path = controllers ? strchr(controllers + 1, ':') : NULL;
-	char **slot = &c->longest;
-	bool deleted;
+	bool deleted, unified;
+	int rank;
 
 	if (!path)
 		return -EBADMSG;
 	*controllers++ = '\0';
 	*path++ = '\0';
-	if (*controllers == '\0')
-		slot = &c->unified;
-	else if (!is_wanted_hierarchy(controllers))
+	unified = *controllers == '\0';
+	if (!unified && !is_wanted_hierarchy(controllers))
 		return 0;
 	strip_deleted(path, &deleted);
-	if (*slot && strlen(*slot) >= strlen(path))
+	rank = rank_cgroup(path, unified);
+	if (c->path && (rank < c->rank || (rank == c->rank && strlen(path) <= strlen(c->path))))
 		return 0;
-	free(*slot);
-	*slot = strdup(path);
-	return *slot ? 0 : -ENOMEM;
+	copy = strdup(path);
+	if (!copy)
+		return -ENOMEM;
+	free(c->path);
+	c->path = copy;
+	c->rank = rank;
+	return 0;
 }
 
 int procfs_cgroup(pid_t pid, char **ret)
@@ -369,61 +405,10 @@ int procfs_cgroup(pid_t pid, char **ret)
 
 	if (r < 0)
 		return r;
-	if (!c.unified && !c.longest)
+	if (!c.path)
 		return -ENODATA;
-	if (!c.unified || (c.longest && strcmp(c.unified, "/") == 0))
-		*ret = TAKE_PTR(c.longest);
-	else
-		*ret = TAKE_PTR(c.unified);
+	*ret = TAKE_PTR(c.path);
 	return 0;
-}
-
-/* What stands before the id in a component of the path, with systemd's ".scope" behind it or, with
- * the cgroupfs driver, without.
- */
-static const char *const container_prefixes[] = {
-	"", "docker-", "cri-containerd-", "crio-", "libpod-",
-};
-
-static const char *find_container_id(const char *component, size_t size)
-{
-	static const char scope[] = ".scope";
-	size_t m = sizeof(scope) - 1;
-	const char *id;
-	size_t prefix;
-
-	if (size > m && memcmp(component + size - m, scope, m) == 0)
-		size -= m;
-	if (size < PROCFS_CONTAINER_ID)
-		return NULL;
-	prefix = size - PROCFS_CONTAINER_ID;
-	id = component + prefix;
-	if (strspn(id, "0123456789abcdef") < PROCFS_CONTAINER_ID)
-		return NULL;
-	for (size_t i = 0; i < ARRAY_SIZE(container_prefixes); i++)
-		if (strlen(container_prefixes[i]) == prefix &&
-		    memcmp(container_prefixes[i], component, prefix) == 0)
-			return id;
-	return NULL;
-}
-
-const char *procfs_container(const char *cgroup, char ret[PROCFS_CONTAINER_ID + 1])
-{
-	const char *found = NULL;
-
-	while (*cgroup) {
-		size_t size = strcspn(cgroup, "/");
-		const char *id = find_container_id(cgroup, size);
-
-		found = id ? id : found;
-		cgroup += size;
-		cgroup += *cgroup == '/';
-	}
-	if (!found)
-		return NULL;
-	memcpy(ret, found, PROCFS_CONTAINER_ID);
-	ret[PROCFS_CONTAINER_ID] = '\0';
-	return ret;
 }
 
 int procfs_group(pid_t pid, pid_t *ret)
@@ -508,21 +493,14 @@ int procfs_mappings(pid_t pid, int (*fn)(const struct procfs_mapping *mapping, v
 /* An O_PATH descriptor of the file with the mapping's name in the process's root. */
 static int find_by_name(pid_t pid, const struct procfs_mapping *mapping)
 {
-	const struct open_how how = {
-		.flags = O_PATH | O_CLOEXEC,
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-	};
-	_cleanup_close_ int root = -1, fd = -1;
+	_cleanup_close_ int fd = -1;
 	struct stat st;
 
 	if (mapping->path[0] != '/')
 		return -EINVAL;
-	root = open_proc(pid, "root", O_PATH | O_DIRECTORY);
-	if (root < 0)
-		return root;
-	fd = (int)syscall(SYS_openat2, root, mapping->path, &how, sizeof(how));
+	fd = root_open(pid, mapping->path, O_PATH);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	if (st.st_ino != mapping->inode || major(st.st_dev) != mapping->major ||
@@ -535,8 +513,6 @@ int procfs_open_mapping(pid_t pid, const struct procfs_mapping *mapping)
 {
 	_cleanup_close_ int found = -1;
 	char name[MAP_NAME_MAX];
-	struct stat st;
-	int fd;
 
 	/* map_files leads to the very file, also where it has no name any more; the numbers of
 	 * device and inode are not compared, as stat and maps differ on overlayfs and btrfs
@@ -546,15 +522,7 @@ int procfs_open_mapping(pid_t pid, const struct procfs_mapping *mapping)
 	found = open_proc(pid, name, O_PATH);
 	if (found < 0)
 		found = find_by_name(pid, mapping);
-	if (found < 0)
-		return found;
-	if (fstat(found, &st) < 0)
-		return -errno;
-	if (!S_ISREG(st.st_mode))
-		return -EINVAL;
-	snprintf(name, sizeof(name), "/proc/self/fd/%d", found);
-	fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	return fd < 0 ? -errno : fd;
+	return found < 0 ? found : root_reopen_file(found);
 }
 
 int procfs_each_pid(int (*fn)(pid_t pid, void *userdata), void *userdata)

@@ -13,9 +13,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define PROCFS_COMM_SIZE 64    /* bytes with the NUL; kernel threads have more than 16 */
-#define PROCFS_TEXT_MAX 4096   /* bytes of a command line or title */
-#define PROCFS_CONTAINER_ID 64 /* hex digits of a container's id */
+#define PROCFS_COMM_SIZE 64  /* bytes with the NUL; kernel threads have more than 16 */
+#define PROCFS_TEXT_MAX 4096 /* bytes of a command line or title */
 
 /* When the process started, in ticks (NS_PER_TICK, event.h) after boot: together with the pid it
  * names a process for good.
@@ -43,19 +42,24 @@ int procfs_cmdline(pid_t pid, char **ret);
  */
 int procfs_title(pid_t pid, const char *comm, char **ret);
 
-/* The real user id, and the pid in the innermost PID namespace of the process. */
+/* The environment that the process was started with, as NUL-terminated strings one after the other;
+ * a NUL is added behind them. ret_size is in bytes, without that one. -E2BIG: larger than any sane
+ * one. A process may have overwritten it: to show a title it needs the room behind its arguments.
+ */
+int procfs_environ(pid_t pid, char **ret, size_t *ret_size);
+
+/* The real user id, and the pid in the innermost PID namespace of the process: 0 where that is the
+ * namespace of this program.
+ */
 int procfs_status(pid_t pid, uid_t *ret_uid, pid_t *ret_inner_pid);
 
 /* The cgroup as the daemon's cgroup namespace names it: of the unified hierarchy, or where the
  * process is in its root (hybrid set-ups) the longest of the memory, pids and systemd hierarchies.
- * -ENODATA where there is none.
+ * One that names a container is taken before one that does not: a runtime may keep to the older
+ * hierarchies and leave its containers where it is itself in the unified one. -ENODATA where there
+ * is none.
  */
 int procfs_cgroup(pid_t pid, char **ret);
-
-/* The id of the container that a cgroup belongs to (docker, containerd, CRI-O, podman; the
- * innermost where they are nested), written to ret and returned; NULL where none.
- */
-const char *procfs_container(const char *cgroup, char ret[PROCFS_CONTAINER_ID + 1]);
 
 /* The outermost ancestor that runs the same executable file; the process itself where none does. */
 int procfs_group(pid_t pid, pid_t *ret);

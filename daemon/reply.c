@@ -128,20 +128,21 @@ bool reply_message_full(const struct reply *reply, size_t items)
 	return items >= PROTOCOL_BATCH || reply->out->size >= MESSAGE_BYTES;
 }
 
-void reply_device(struct json_writer *out, int device)
-{
-	if (device == DEVICE_UNKNOWN)
-		jw_null(out, "device");
-	else
-		jw_i64(out, "device", device);
-}
-
 void reply_bytes(struct json_writer *out, const char *key, enum memory_kind kind, uint64_t bytes)
 {
 	if (kind_has_size(kind))
 		jw_u64(out, key, bytes);
 	else
 		jw_null(out, key);
+}
+
+void reply_device(struct json_writer *out, const struct process *process, long device)
+{
+	if (device == DEVICE_UNKNOWN)
+		jw_null(out, "device");
+	else
+		jw_i64(out, "device", device);
+	jw_string(out, "gpu_uuid", visible_devices_uuid(process->gpus, device));
 }
 
 void reply_partial(struct json_writer *out, const struct process *process)

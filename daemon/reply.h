@@ -110,8 +110,10 @@ bool reply_begin_history(struct reply *reply, const json_t *parameters);
 void reply_history(struct json_writer *out, const struct reply *reply, const struct history *h);
 
 /* Bytes of a kind; null where those are not known. */
-void reply_device(struct json_writer *out, int device); /* DEVICE_UNKNOWN: null */
 void reply_bytes(struct json_writer *out, const char *key, enum memory_kind kind, uint64_t bytes);
+
+/* The device of an allocation and the GPU behind it; process_find_gpus() comes before. */
+void reply_device(struct json_writer *out, const struct process *process, long device);
 
 void reply_partial(struct json_writer *out, const struct process *process);
 

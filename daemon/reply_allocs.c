@@ -114,7 +114,7 @@ static void write_alloc(struct json_writer *out, const struct process *p, const 
 	reply_bytes(out, "size", site->kind, alloc->size);
 	jw_string(out, "kind", kind_name(site->kind));
 	jw_string(out, "api", api_symbol((enum api)alloc->api));
-	reply_device(out, (int)alloc->device);
+	reply_device(out, p, (int)alloc->device);
 	jw_u64(out, "tid", alloc->tid);
 	jw_double(out, "age_s", (double)(now - alloc_time_ns(alloc)) / 1e9);
 	jw_id(out, "site", site->id);
@@ -158,9 +158,11 @@ static bool write_stream(struct reply *reply, const struct process *p, struct js
 
 static bool write_members(struct reply *reply, struct json_writer *out)
 {
-	const struct process *p = reply_process(reply);
+	struct process *p = reply_process(reply);
 	bool more = false;
 
+	if (p)
+		process_find_gpus(p);
 	if (reply->first) {
 		jw_i64(out, "pid", reply->pid);
 		if (p)

@@ -22,6 +22,22 @@ static void write_outstanding(struct json_writer *out, const char *key, const st
 	jw_end_object(out);
 }
 
+static void write_gpus(struct json_writer *out, const struct visible_devices *gpus)
+{
+	if (!gpus || !gpus->known) {
+		jw_null(out, "gpus");
+		return;
+	}
+	jw_begin_array(out, "gpus");
+	for (size_t i = 0; i < gpus->n; i++) {
+		jw_begin_object(out, NULL);
+		jw_u64(out, "ordinal", i);
+		jw_string(out, "uuid", visible_devices_uuid(gpus, (long)i));
+		jw_end_object(out);
+	}
+	jw_end_array(out);
+}
+
 static bool begin(struct reply *reply, const json_t *parameters)
 {
 	return reply_begin_history(reply, parameters);
@@ -34,6 +50,7 @@ static void write_process(struct json_writer *out, const struct reply *reply, st
 	struct history history;
 
 	process_refresh(p);
+	process_find_gpus(p);
 	if (p->image)
 		probes_image(probes, p->pid, &image);
 	jw_begin_object(out, NULL);
@@ -47,7 +64,11 @@ static void write_process(struct json_writer *out, const struct reply *reply, st
 		jw_u64(out, "uid", p->uid);
 	jw_string(out, "cgroup", p->cgroup);
 	jw_string(out, "container", p->container);
-	jw_null(out, "pod");
+	jw_string(out, "pod", p->pod);
+	if (p->inner_pid)
+		jw_i64(out, "inner_pid", p->inner_pid);
+	else
+		jw_null(out, "inner_pid");
 	jw_i64(out, "group", p->group);
 	jw_string(out, "python", p->python ? python_version(p->python) : NULL);
 	if (p->started_at > 0)
@@ -55,6 +76,7 @@ static void write_process(struct json_writer *out, const struct reply *reply, st
 	else
 		jw_null(out, "started_at");
 	jw_double(out, "attached_at", p->attached_at);
+	write_gpus(out, p->gpus);
 	write_outstanding(out, "outstanding", p);
 	jw_null(out, "allocator");
 	jw_null(out, "host");

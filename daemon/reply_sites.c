@@ -157,8 +157,8 @@ static void write_frames(struct json_writer *out, const struct site *site)
 	jw_end_array(out);
 }
 
-static void write_site(struct json_writer *out, const struct reply *reply, const struct site *site,
-		       uint64_t oldest_ns)
+static void write_site(struct json_writer *out, const struct reply *reply, const struct process *p,
+		       const struct site *site, uint64_t oldest_ns)
 {
 	uint64_t now = clock_boottime_ns();
 
@@ -166,7 +166,7 @@ static void write_site(struct json_writer *out, const struct reply *reply, const
 	jw_id(out, "id", site->id);
 	jw_string(out, "kind", kind_name(site->kind));
 	jw_string(out, "api", api_symbol(site->api));
-	reply_device(out, site->device);
+	reply_device(out, p, site->device);
 	reply_bytes(out, "bytes", site->kind, site->bytes);
 	jw_u64(out, "count", site->count);
 	if (oldest_ns && now > oldest_ns)
@@ -207,9 +207,11 @@ static void write_total(struct json_writer *out, const struct process *p)
 
 static bool write_members(struct reply *reply, struct json_writer *out)
 {
-	const struct process *p = reply_process(reply);
+	struct process *p = reply_process(reply);
 	size_t items = 0;
 
+	if (p)
+		process_find_gpus(p);
 	if (reply->first) {
 		jw_i64(out, "pid", reply->pid);
 		if (p) {
@@ -223,7 +225,7 @@ static bool write_members(struct reply *reply, struct json_writer *out)
 		const struct site_ref *ref = table_find(&p->sites, item->id);
 
 		if (ref && ref->site->count > 0) {
-			write_site(out, reply, ref->site, item->order);
+			write_site(out, reply, p, ref->site, item->order);
 			items++;
 		}
 	}

@@ -107,6 +107,7 @@ int draw_subject(const struct top *top, const struct canvas *canvas, int y)
 	const struct row *row = &top->process.row;
 	const char *python = json_string_value(json_object_get(row->json, "python"));
 	const char *container = json_string_value(json_object_get(row->json, "container"));
+	const json_t *inner_pid = json_object_get(row->json, "inner_pid");
 	_cleanup_free_ char *safe_python = output_escape(python ? python : "");
 	_cleanup_free_ char *safe_container = output_escape(container ? container : "");
 	char text[HUMAN_MAX];
@@ -118,7 +119,11 @@ int draw_subject(const struct top *top, const struct canvas *canvas, int y)
 	if (python && safe_python)
 		canvas_add(canvas, y, &x, STYLE_NONE, "   python %s", safe_python);
 	canvas_add(canvas, y, &x, STYLE_BOLD, "   %s", row->label ? row->label : "");
-	if (container && safe_container)
+	if (json_is_integer(inner_pid))
+		canvas_add(canvas, y, &x, STYLE_DIM, "   %" JSON_INTEGER_FORMAT " in %s",
+			   json_integer_value(inner_pid),
+			   container && safe_container ? safe_container : "its namespace");
+	else if (container && safe_container)
 		canvas_add(canvas, y, &x, STYLE_DIM, "   %s", safe_container);
 	return y + 1;
 }

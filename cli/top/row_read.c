@@ -206,12 +206,16 @@ bool row_matches_process(const json_t *process, const char *text)
 {
 	static const char *const fields[] = {"title", "comm",   "cmdline", "container",
 					     "pod",   "python", "verdict"};
-	char pid[32];
+	static const char *const pids[] = {"pid", "inner_pid"};
 
-	snprintf(pid, sizeof(pid), "%" PRId64,
-		 (int64_t)json_integer_value(json_object_get(process, "pid")));
-	if (strcmp(pid, text) == 0)
-		return true;
+	for (size_t i = 0; i < ARRAY_SIZE(pids); i++) {
+		char pid[32];
+
+		snprintf(pid, sizeof(pid), "%" PRId64,
+			 (int64_t)json_integer_value(json_object_get(process, pids[i])));
+		if (strcmp(pid, text) == 0)
+			return true;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
 		if (contains(process, fields[i], text))
 			return true;

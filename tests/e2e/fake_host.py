@@ -23,7 +23,7 @@ def process(pid, age, title, outstanding, **fields):
     """`age` at the fake's start: in the middle of a minute, so that a test sees no change."""
     return {
         "pid": pid, "comm": title[:15], "title": title, "cmdline": title, "uid": 0, "cgroup": None,
-        "container": None, "pod": None, "group": pid, "python": "3.11.2",
+        "container": None, "pod": None, "inner_pid": None, "gpus": None, "group": pid, "python": "3.11.2",
         "started_at": -age, "attached_at": None,
         "outstanding": outstanding, "allocator": None, "host": None, "verdict": None,
         "growth_bytes_per_s": None, "oom_eta_s": None, "lost_events": 0, "partial": [], **fields,
@@ -42,7 +42,7 @@ def processes():
         process(4200, 3 * HOUR + 750, "sglang::router", usage(host=(4 * MIB, 16)), **rank),
         process(4211, 3 * HOUR + 690, "sglang::scheduler_TP0",
                 usage(device=(1474 * MIB, 248), host=(MIB // 4, 1), graph=(0, 36)), **rank,
-                growth_bytes_per_s=0.2 * MIB, history=GROWING),
+                inner_pid=97, growth_bytes_per_s=0.2 * MIB, history=GROWING),
         process(4212, 3 * HOUR + 690, "sglang::scheduler_TP1",
                 usage(device=(1402 * MIB, 240), host=(MIB // 4, 1)), **rank,
                 growth_bytes_per_s=0, history=STEPS, partial=["late_attach"]),

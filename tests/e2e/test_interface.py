@@ -27,22 +27,23 @@ PARTIAL = {"late_attach", "patched", "limit", "lost"}
 # with these fields, a list is an array of such things, ... stands for any further content.
 PS = {
     "pid": int, "comm": str, "title": str, "cmdline": str, "uid": int, "cgroup": (str, NONE),
-    "container": (str, NONE), "pod": (str, NONE), "group": int, "python": (str, NONE),
+    "container": (str, NONE), "pod": (str, NONE), "inner_pid": (int, NONE),
+    "gpus": (list, NONE), "group": int, "python": (str, NONE),
     "started_at": NUMBER, "attached_at": NUMBER, "outstanding": ..., "allocator": (dict, NONE),
     "host": (dict, NONE), "verdict": (str, NONE), "growth_bytes_per_s": (*NUMBER, NONE),
     "oom_eta_s": (*NUMBER, NONE), "lost_events": int, "partial": [str],
 }  # fmt: skip
 SITE = {
-    "id": str, "kind": str, "api": str, "device": (int, NONE), "bytes": (int, NONE), "count": int,
-    "oldest_age_s": NUMBER, "allocs_total": int, "frees_total": int, "verdict": (str, NONE),
+    "id": str, "kind": str, "api": str, "device": (int, NONE), "gpu_uuid": (str, NONE),
+    "bytes": (int, NONE), "count": int, "oldest_age_s": NUMBER, "allocs_total": int, "frees_total": int, "verdict": (str, NONE),
     "growth_bytes_per_s": (*NUMBER, NONE),
     "caller": {"module": (str, NONE), "symbol": (str, NONE)}, "owner": (str, dict, NONE),
     "python": [{"function": str, "file": (str, NONE), "line": (int, NONE)}],
     "native": [{"module": (str, NONE), "symbol": (str, NONE), "offset": int}], "truncated": bool,
 }  # fmt: skip
 ALLOCATION = {
-    "ptr": (str, NONE), "size": (int, NONE), "kind": str, "api": str, "device": (int, NONE), "tid": int,
-    "age_s": NUMBER, "site": str, "handle": (str, NONE),
+    "ptr": (str, NONE), "size": (int, NONE), "kind": str, "api": str, "device": (int, NONE),
+    "gpu_uuid": (str, NONE), "tid": int, "age_s": NUMBER, "site": str, "handle": (str, NONE),
 }  # fmt: skip
 PROBE = {
     "binary": str, "library": str, "attached": int, "missing": [str],

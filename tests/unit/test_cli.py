@@ -430,6 +430,15 @@ def test_ps(server):
     assert rows[4].split() == ["20", "-", "-", "-", "python3", "-", "-", "-", "0", "-"]
 
 
+def test_ps_of_containers(server):
+    rows = lines(ask(server, [reply({"processes": [
+        process(7, inner_pid=1, container="3f1c7a9be0d2" + "5" * 52), process(8)]})], "ps"))
+    assert rows[0].split()[:4] == ["PID", "INNER", "AGE", "CONTAINER"]
+    found = {r.split()[0]: r.split() for r in rows[1:]}
+    assert found["7"][1] == "1" and found["7"][3] == "3f1c7a9be0d…"
+    assert found["8"][1] == "-" and found["8"][3] == "-"
+
+
 def test_ps_optional_columns(server):
     rows = lines(ask(server, [reply({"processes": [
         process(1, outstanding={"vmm": {"bytes": 2 << 20, "count": 1},
