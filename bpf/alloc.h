@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Allocating calls, and those that tell of pools and graphs. */
+/* Allocating calls, and those that tell of graphs. */
 #ifndef SRTLEAK_ALLOC_H
 #define SRTLEAK_ALLOC_H
 
@@ -64,6 +64,7 @@ static __always_inline void handle_made(struct process_image *p, struct thread *
 		if (place.kind != KIND_NONE)
 			fresh.kind = place.kind;
 		fresh.number = pool_number(p);
+		pool_report(p, EVENT_POOL, key->addr, &fresh, 0, 0);
 	}
 	handle_put(p, key, &fresh);
 }
@@ -155,19 +156,6 @@ static __always_inline void node_added(struct process_image *p, const struct thr
 	};
 
 	report(p, EVENT_NODE, 0, &value, 0);
-}
-
-static __always_inline void pool_trimmed(struct process_image *p, const struct thread *th)
-{
-	struct live_key key = handle_key(p, SPACE_POOL, th->pointer);
-	struct handle *pool = bpf_map_lookup_elem(&handles, &key);
-	struct live_value value = {.kind = KIND_NONE, .device = DEVICE_UNKNOWN};
-
-	if (!pool || th->size >> SIZE_BITS || pool->number >> (64 - SIZE_BITS))
-		return;
-	value.size = th->size;
-	value.pool = pool->number;
-	report(p, EVENT_TRIM, th->pointer, &value, 0);
 }
 
 #endif

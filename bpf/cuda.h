@@ -131,8 +131,12 @@ static __always_inline void end_call(struct pt_regs *ctx, struct task_struct *ta
 		physical_retained(p, th);
 	else if (row->action == ACTION_MAP)
 		physical_mapped(p, th);
-	else if (row->action == ACTION_TRIM)
-		pool_trimmed(p, th);
+	else if (row->action == ACTION_TRIM || row->action == ACTION_POOL_ASK)
+		pool_told(p, th, row);
+	else if (row->action == ACTION_POOL_GET)
+		pool_got(p, th);
+	else if (row->action == ACTION_POOL_SET)
+		pool_set(p, th);
 	else if (row->action == ACTION_NODE)
 		node_added(p, th, row);
 }

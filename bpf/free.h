@@ -92,6 +92,8 @@ static __always_inline void free_end(struct process_image *p, struct thread *th,
 		free_failed(p, th, &key, result);
 	} else if (th->taken.id) {
 		report_freed(p, th);
+	} else if (th->stashed && row->space == SPACE_POOL) {
+		pool_report(p, EVENT_POOL, th->pointer, &th->stash, 0, 1);
 	} else if (th->pointer && !th->shared && !th->stashed) { /* freeing NULL does nothing */
 		count(COUNTER_FREES_UNKNOWN);
 		report(p, EVENT_FREE_UNKNOWN, th->pointer, &unknown, 0);

@@ -108,7 +108,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, LIBRARIES_MAX);
+	__uint(max_entries, 1 << 16); /* numbers */
 	__type(key, __u32);
 	__type(value, __u64);
 } armed SEC(".maps");

@@ -18,6 +18,8 @@
 #include "size.h"
 #include "handle.h"
 #include "context.h"
+#include "pool.h"
+#include "place.h"
 #include "physical.h"
 #include "free.h"
 #include "alloc.h"

@@ -12,7 +12,7 @@
 #include "library.h"
 #include "tracker.h"
 
-#define LATENCIES 256     /* of the last late mappings, for the median */
+#define LATENCIES 256 /* of the last late mappings, for the median */
 
 struct discovery {
 	struct tracker *tracker;

@@ -213,6 +213,8 @@ int library_attach(const struct probes *probes, bool multi, int fd, const char *
 	if (r < 0)
 		return r;
 	library->armed_ns = clock_boottime_ns();
+	probes_arm(probes, number, library->armed_ns);
+	library->probes = probes;
 	library->pins = probes_pins(probes);
 	snprintf(library->folder, sizeof(library->folder), "unsettled_%" PRIx32, number);
 	r = pin(library);
@@ -260,6 +262,7 @@ int library_adopt(const struct probes *probes, bool multi, int fd, const char *p
 		return -ESTALE; /* another file, or changed since */
 	strcpy(library->folder, library->pin_name);
 	library->pins = probes_pins(probes);
+	library->probes = probes;
 	r = open_links(library, multi);
 	if (r < 0)
 		return r;
@@ -293,5 +296,7 @@ struct library *library_free(struct library *library)
 		pins_remove(library->pins, name);
 	}
 	pins_remove(library->pins, library->folder);
+	if (library->probes)
+		probes_arm(library->probes, library->number, 0);
 	return library_leave(library);
 }

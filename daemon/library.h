@@ -29,6 +29,7 @@ struct library {
 	int links[2 * API_MAX]; /* descriptors; in the order of pairs of return and entry */
 	size_t n_links;
 	struct pins *pins;              /* NULL: it ends with the daemon */
+	const struct probes *probes;    /* that it is attached to */
 	char pin_name[PINS_FOLDER_MAX]; /* which file it is, in which state */
 	char folder[PINS_FOLDER_MAX];   /* of its pins: not yet the above until it is settled */
 };

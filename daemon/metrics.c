@@ -40,26 +40,41 @@ static uint64_t usage_field(const struct process *p, int kind, size_t offset)
 	return value;
 }
 
-/* Kinds that were ever used; those that add up where the figures are to be added. */
+static bool is_bytes(size_t offset)
+{
+	return offset == offsetof(struct usage, bytes) ||
+	       offset == offsetof(struct usage, allocated_bytes) ||
+	       offset == offsetof(struct usage, freed_bytes);
+}
+
+static void write_place(struct exposition *e, const char *name, const struct process *p, int device,
+			enum memory_kind kind, uint64_t value)
+{
+	exposition_begin(e, name);
+	process_labels(e, p);
+	exposition_label(e, "container", p->container);
+	if (device == DEVICE_UNKNOWN)
+		exposition_label(e, "device", NULL);
+	else
+		exposition_label_number(e, "device", device);
+	exposition_label(e, "kind", kind_name(kind));
+	exposition_u64(e, value);
+}
+
+/* Kinds that were ever used; those that add up where the figures are to be added. By device, but
+ * for the sum of processes: each of them has its own ordinals.
+ */
 static void write_outstanding(struct exposition *e, const char *name, const struct process *p,
 			      size_t offset)
 {
-	for (int kind = 0; kind < KIND_MAX; kind++) {
-		if (p->usage[kind].allocs_total == 0 || !kind_is_summed((enum memory_kind)kind))
-			continue;
-		exposition_begin(e, name);
-		process_labels(e, p);
-		exposition_label(e, "container", p->container);
-		exposition_label(e, "device", NULL); /* not known */
-		exposition_label(e, "kind", kind_name((enum memory_kind)kind));
-		exposition_u64(e, usage_field(p, kind, offset));
-	}
-}
-
-static bool is_bytes(size_t offset)
-{
-	return offset == offsetof(struct usage, allocated_bytes) ||
-	       offset == offsetof(struct usage, freed_bytes);
+	for (int kind = 0; kind < KIND_MAX && p->pid == 0; kind++)
+		if (p->usage[kind].allocs_total > 0 && kind_is_summed((enum memory_kind)kind))
+			write_place(e, name, p, DEVICE_UNKNOWN, (enum memory_kind)kind,
+				    usage_field(p, kind, offset));
+	table_foreach (&p->places, struct place_usage, place)
+		if (kind_is_summed(PLACE_KIND(place->key)))
+			write_place(e, name, p, PLACE_DEVICE(place->key), PLACE_KIND(place->key),
+				    is_bytes(offset) ? place->bytes : place->count);
 }
 
 static void write_totals(struct exposition *e, const char *name, const struct process *p,

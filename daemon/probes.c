@@ -243,9 +243,9 @@ static void count_ended(const struct probes *p, uint64_t n)
 	(void)bpf_map_update_elem(fd, &key, values, BPF_ANY);
 }
 
-void probes_forget(const struct probes *p, const struct live_key *keys, size_t n)
+/* How many were there. */
+static uint64_t delete_all(int fd, const struct live_key *keys, size_t n)
 {
-	int fd = p->object.maps[MAP_live];
 	size_t at = 0, removed = 0;
 
 	while (at < n) {
@@ -259,16 +259,68 @@ void probes_forget(const struct probes *p, const struct live_key *keys, size_t n
 		else if (r < 0)
 			break;
 	}
-	count_ended(p, removed);
+	return removed;
 }
 
-int probes_each_live(const struct probes *p, probes_live_fn fn, void *userdata)
+void probes_forget(const struct probes *p, const struct live_key *keys, size_t n)
 {
-	int fd = p->object.maps[MAP_live], r, end = 0;
+	count_ended(p, delete_all(p->object.maps[MAP_live], keys, n));
+}
+
+void probes_forget_handles(const struct probes *p, const struct live_key *keys, size_t n)
+{
+	(void)delete_all(p->object.maps[MAP_handles], keys, n);
+}
+
+void probes_forget_mappings(const struct probes *p, const struct live_key *keys, size_t n)
+{
+	(void)delete_all(p->object.maps[MAP_mappings], keys, n);
+}
+
+bool probes_take(const struct probes *p, const struct live_key *key, uint64_t id)
+{
+	int fd = p->object.maps[MAP_live];
+	struct live_value value;
+
+	if (bpf_map_lookup_elem(fd, key, &value) < 0 || value.id != id)
+		return false;
+	if (bpf_map_lookup_and_delete_elem(fd, key, &value) < 0)
+		return false;
+	if (value.id == id) {
+		count_ended(p, 1);
+		return true;
+	}
+	/* The address has been handed out again in between. */
+	(void)bpf_map_update_elem(fd, key, &value, BPF_NOEXIST);
+	return false;
+}
+
+void probes_arm(const struct probes *p, uint32_t library, uint64_t time_ns)
+{
+	int fd = p->object.maps[MAP_armed];
+	uint32_t key = library & UINT16_MAX; /* as much of it as a cookie has */
+
+	if (time_ns)
+		(void)bpf_map_update_elem(fd, &key, &time_ns, BPF_ANY);
+	else
+		(void)bpf_map_delete_elem(fd, &key);
+}
+
+int probes_handle(const struct probes *p, const struct live_key *key, struct handle *ret)
+{
+	return bpf_map_lookup_elem(p->object.maps[MAP_handles], key, ret) < 0 ? -errno : 0;
+}
+
+/* A map with keys of struct live_key. */
+static int each_entry(int fd, size_t value_size,
+		      int (*fn)(const struct live_key *key, const void *value, void *userdata),
+		      void *userdata)
+{
 	_cleanup_free_ struct live_key *keys = calloc(LIVE_BATCH, sizeof(*keys));
-	_cleanup_free_ struct live_value *values = calloc(LIVE_BATCH, sizeof(*values));
+	_cleanup_free_ unsigned char *values = calloc(LIVE_BATCH, value_size);
 	uint32_t position, count;
 	bool first = true;
+	int r, end = 0;
 
 	if (!keys || !values)
 		return -ENOMEM;
@@ -280,13 +332,35 @@ int probes_each_live(const struct probes *p, probes_live_fn fn, void *userdata)
 			return -errno;
 		first = false;
 		for (uint32_t i = 0; i < count; i++) {
-			r = fn(&keys[i], &values[i], userdata);
+			r = fn(&keys[i], values + i * value_size, userdata);
 			if (r != 0)
 				return r;
 		}
 	}
 	return 0;
 }
+
+#define EACH(name, map, type)                                                                 \
+	struct name##_walk {                                                                  \
+		probes_##name##_fn fn;                                                        \
+		void *userdata;                                                               \
+	};                                                                                    \
+	static int each_##name(const struct live_key *key, const void *value, void *userdata) \
+	{                                                                                     \
+		const struct name##_walk *walk = userdata;                                    \
+                                                                                              \
+		return walk->fn(key, value, walk->userdata);                                  \
+	}                                                                                     \
+	int probes_each_##name(const struct probes *p, probes_##name##_fn fn, void *userdata) \
+	{                                                                                     \
+		struct name##_walk walk = {.fn = fn, .userdata = userdata};                   \
+                                                                                              \
+		return each_entry(p->object.maps[map], sizeof(type), each_##name, &walk);     \
+	}
+EACH(live, MAP_live, struct live_value)
+EACH(handle, MAP_handles, struct handle)
+EACH(mapping, MAP_mappings, struct mapping)
+#undef EACH
 
 int probes_each_image(const struct probes *p, probes_image_fn fn, void *userdata)
 {

@@ -69,12 +69,29 @@ void probes_drop_note(const struct probes *p, pid_t pid, uint64_t start_ticks);
 /* Removes entries of the live map whose process has ended, and counts those that were there. */
 void probes_forget(const struct probes *p, const struct live_key *keys, size_t n);
 
+/* Likewise one whose context has ended, if it is still that allocation; true where it was. */
+bool probes_take(const struct probes *p, const struct live_key *key, uint64_t id);
+
+/* Since when a library's calls are seen; 0: no more. CLOCK_BOOTTIME. */
+void probes_arm(const struct probes *p, uint32_t library, uint64_t time_ns);
+
+/* The entry of a handle; -ENOENT where there is none. */
+int probes_handle(const struct probes *p, const struct live_key *key, struct handle *ret);
+void probes_forget_handles(const struct probes *p, const struct live_key *keys, size_t n);
+void probes_forget_mappings(const struct probes *p, const struct live_key *keys, size_t n);
+
 /* Walks over what the kernel holds; a result of fn other than 0 ends a walk and is returned. What
  * is added or removed meanwhile may or may not be seen.
  */
 typedef int (*probes_live_fn)(const struct live_key *key, const struct live_value *value,
 			      void *userdata);
 int probes_each_live(const struct probes *p, probes_live_fn fn, void *userdata);
+typedef int (*probes_handle_fn)(const struct live_key *key, const struct handle *value,
+				void *userdata);
+int probes_each_handle(const struct probes *p, probes_handle_fn fn, void *userdata);
+typedef int (*probes_mapping_fn)(const struct live_key *key, const struct mapping *value,
+				 void *userdata);
+int probes_each_mapping(const struct probes *p, probes_mapping_fn fn, void *userdata);
 typedef int (*probes_image_fn)(pid_t pid, const struct process_image *image, void *userdata);
 int probes_each_image(const struct probes *p, probes_image_fn fn, void *userdata);
 

@@ -73,6 +73,8 @@ struct process *process_new(pid_t pid)
 	p->uid = (uid_t)-1;
 	p->attached_at = clock_unix();
 	table_init(&p->allocs, sizeof(struct alloc));
+	table_init(&p->places, sizeof(struct place_usage));
+	table_init(&p->pools, sizeof(struct pool));
 	table_init(&p->sites, sizeof(struct site_ref));
 	table_init(&p->stacks, sizeof(struct site_ref));
 	identify(p);
@@ -87,6 +89,10 @@ void process_empty(struct process *p)
 	free(TAKE_PTR(p->site_list));
 	table_clear(&p->stacks);
 	table_clear(&p->allocs);
+	table_clear(&p->places);
+	table_clear(&p->pools);
+	p->node_allocs = p->node_bytes = p->node_frees = 0;
+	p->swept = 0;
 	memset(p->usage, 0, sizeof(p->usage));
 	memset(p->history, 0, sizeof(p->history));
 	memset(p->failures, 0, sizeof(p->failures));
@@ -265,6 +271,26 @@ static struct site *site_of(struct process *p, const struct probes *probes,
 	return site;
 }
 
+static void place_add(struct process *p, const struct alloc *alloc, enum memory_kind kind)
+{
+	struct place_usage *place;
+
+	if (table_add(&p->places, PLACE_KEY(alloc->device, kind), (void **)&place) < 0)
+		return;
+	place->bytes += alloc->size;
+	place->count++;
+}
+
+static void place_take(struct process *p, const struct alloc *alloc, enum memory_kind kind)
+{
+	struct place_usage *place = table_find(&p->places, PLACE_KEY(alloc->device, kind));
+
+	if (!place || place->count == 0)
+		return;
+	place->bytes -= MIN(place->bytes, alloc->size);
+	place->count--;
+}
+
 /* A site's device is known while all that was ever allocated there is of one. */
 static void note_device(struct site *site, int device)
 {
@@ -295,6 +321,8 @@ int process_allocated(struct process *p, const struct probes *probes, const stru
 	alloc->tid = event->tid & ((1U << 22) - 1);
 	alloc->api = (uint8_t)event->api;
 	note_device(site, event->device);
+	pools_add(&p->pools, event->pool, event->size);
+	place_add(p, alloc, site->kind);
 	site->bytes += event->size;
 	site->count++;
 	site->allocs_total++;
@@ -305,7 +333,7 @@ int process_allocated(struct process *p, const struct probes *probes, const stru
 	return 1;
 }
 
-bool process_freed(struct process *p, uint64_t id)
+bool process_freed(struct process *p, uint64_t id, uint32_t pool)
 {
 	struct alloc *alloc = table_find(&p->allocs, id);
 	struct usage *usage;
@@ -315,6 +343,8 @@ bool process_freed(struct process *p, uint64_t id)
 		return false;
 	site = process_site(p, alloc);
 	usage = &p->usage[site->kind];
+	pools_take(&p->pools, pool, alloc->size);
+	place_take(p, alloc, site->kind);
 	usage->bytes -= alloc->size;
 	usage->count--;
 	usage->frees_total++;

@@ -11,6 +11,7 @@
 #include "api.h"
 #include "event.h"
 #include "history.h"
+#include "pools.h"
 #include "probes.h"
 #include "site.h"
 #include "table.h"
@@ -66,6 +67,16 @@ struct site_ref {
 	uint64_t stack; /* as the probes number it; 0 in the table of sites */
 };
 
+/* Outstanding memory of one kind on one device. */
+#define PLACE_KEY(device, kind) ((uint64_t)((device) + 2) << 8 | (uint64_t)(kind))
+#define PLACE_DEVICE(key) ((int)((key) >> 8) - 2)
+#define PLACE_KIND(key) ((enum memory_kind)((key)&0xff))
+
+struct place_usage {
+	uint64_t key;
+	uint64_t bytes, count;
+};
+
 struct usage {
 	uint64_t bytes, count;                 /* outstanding */
 	uint64_t allocs_total, frees_total;    /* calls */
@@ -101,12 +112,17 @@ struct process {
 	struct table stacks;     /* struct site_ref by stack and kind */
 	struct site **site_list; /* by index; as many as the table has */
 	struct usage usage[KIND_MAX];
-	struct history history[KIND_MAX]; /* outstanding bytes */
+	struct history history[KIND_MAX];             /* outstanding bytes */
+	struct table places;                          /* struct place_usage by device and kind */
+	struct table pools;                           /* struct pool by number */
+	uint64_t node_allocs, node_bytes, node_frees; /* memory nodes that joined graphs */
+	uint32_t swept; /* entries that were removed from the kernel's live map */
 	uint64_t failures[API_MAX];
 	uint64_t frees_unknown;
 	uint32_t lost_events; /* of this image, as told to those who watch */
 	unsigned int partial; /* 1 << enum process_partial */
 	unsigned int noted_partial;
+	uint32_t noted_swept;
 	bool is_noted; /* with the partial above, for the next daemon */
 	unsigned int partial_logged;
 	bool size_logged; /* and has not fallen well below since */
@@ -141,8 +157,10 @@ void process_refresh(struct process *process);
 int process_allocated(struct process *process, const struct probes *probes,
 		      const struct event *event);
 
-/* Applies a free; false where the id is not known (counted as lost by whoever repairs). */
-bool process_freed(struct process *process, uint64_t id);
+/* Applies a free; false where the id is not known (counted as lost by whoever repairs). pool: that
+ * it was from; 0: none, or it is summed up anew later.
+ */
+bool process_freed(struct process *process, uint64_t id, uint32_t pool);
 
 static inline struct site *process_site(const struct process *process, const struct alloc *alloc)
 {

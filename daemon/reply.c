@@ -245,6 +245,7 @@ struct reply *reply_free(struct reply *reply)
 	if (!reply)
 		return NULL;
 	free(reply->items);
+	table_clear(&reply->lowest);
 	watcher_free(reply->watcher);
 	free(reply);
 	return NULL;

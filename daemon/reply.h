@@ -63,6 +63,7 @@ struct reply {
 	bool history;  /* with the last minutes of each item */
 	uint64_t site; /* allocs: 0: of every site */
 	uint64_t older_than_ns;
+	struct table lowest;     /* allocs: where physical memory is mapped, by handle */
 	bool mapped;             /* track: it maps a probed library */
 	struct watcher *watcher; /* watch */
 };

@@ -74,6 +74,35 @@ static int choose(struct reply *reply, const struct process *p)
 	return 0;
 }
 
+struct lowest {
+	uint64_t handle, addr;
+};
+
+static int note_mapping(const struct live_key *key, const struct mapping *mapping, void *userdata)
+{
+	struct reply *reply = userdata;
+	const struct process *p = reply_process(reply);
+	struct lowest *lowest;
+	int r;
+
+	if (!p || key->image != p->image || mapping->handle == 0)
+		return 0;
+	r = table_add(&reply->lowest, mapping->handle, (void **)&lowest);
+	if (r >= 0 && (r > 0 || key->addr < lowest->addr))
+		lowest->addr = key->addr;
+	return r < 0 ? r : 0;
+}
+
+/* Where physical memory is mapped only the kernel's map knows. */
+static int find_mappings(struct reply *reply, const struct process *p)
+{
+	table_init(&reply->lowest, sizeof(struct lowest));
+	if (!p->image ||
+	    p->usage[KIND_VMM].count + p->usage[KIND_HOST].count + p->usage[KIND_IPC].count == 0)
+		return 0;
+	return probes_each_mapping(reply->subject->tracker->probes, note_mapping, reply);
+}
+
 static bool begin(struct reply *reply, const json_t *parameters)
 {
 	const json_t *site = json_object_get(parameters, "site");
@@ -97,28 +126,71 @@ static bool begin(struct reply *reply, const json_t *parameters)
 			return reply_invalid(reply, "older_than");
 		reply->older_than_ns = (uint64_t)(seconds * 1e9);
 	}
-	if (reply->limit <= SORTED_MAX && choose(reply, reply_process(reply)) < 0) {
+	if (find_mappings(reply, reply_process(reply)) < 0 ||
+	    (reply->limit <= SORTED_MAX && choose(reply, reply_process(reply)) < 0)) {
 		reply_error(reply, ERROR_OVERLOADED, "reason", "no memory");
 		return false;
 	}
 	return true;
 }
 
-static void write_alloc(struct json_writer *out, const struct process *p, const struct alloc *alloc,
-			uint64_t now)
+/* The name of physical memory is its handle; it has an address only while it is mapped. */
+static void write_address(struct json_writer *out, const struct reply *reply,
+			  const struct alloc *alloc, enum address_space space)
 {
+	const struct lowest *lowest;
+
+	if (space != SPACE_PHYSICAL) {
+		jw_hex(out, "ptr", alloc->ptr);
+		jw_null(out, "handle");
+		return;
+	}
+	lowest = table_find(&reply->lowest, alloc->ptr);
+	if (lowest)
+		jw_hex(out, "ptr", lowest->addr);
+	else
+		jw_null(out, "ptr");
+	jw_hex(out, "handle", alloc->ptr);
+}
+
+/* How often it was opened and not closed, or created and retained and not released. */
+static void write_references(struct json_writer *out, const struct reply *reply,
+			     const struct process *p, const struct alloc *alloc,
+			     enum address_space space)
+{
+	const struct live_key key = {.addr = alloc->ptr, .image = p->image, .space = space};
+	struct handle handle;
+
+	if ((space != SPACE_PHYSICAL && process_site(p, alloc)->kind != KIND_IPC) ||
+	    probes_handle(reply->subject->tracker->probes, &key, &handle) < 0) {
+		jw_null(out, "references");
+		return;
+	}
+	jw_begin_object(out, "references");
+	jw_u64(out, "handles", handle.counts % HANDLE_MAPPING);
+	jw_u64(out, "mappings", handle.counts / HANDLE_MAPPING);
+	jw_end_object(out);
+}
+
+static void write_alloc(struct json_writer *out, const struct reply *reply, const struct process *p,
+			const struct alloc *alloc, uint64_t now)
+{
+	enum address_space space = (enum address_space)api_rows[alloc->api].space;
 	const struct site *site = process_site(p, alloc);
 
 	jw_begin_object(out, NULL);
-	jw_hex(out, "ptr", alloc->ptr);
-	reply_bytes(out, "size", site->kind, alloc->size);
+	write_address(out, reply, alloc, space);
+	if (site->kind == KIND_ARRAY && alloc->size == 0) /* of a format that is not known */
+		jw_null(out, "size");
+	else
+		reply_bytes(out, "size", site->kind, alloc->size);
 	jw_string(out, "kind", kind_name(site->kind));
 	jw_string(out, "api", api_symbol((enum api)alloc->api));
 	reply_device(out, p, (int)alloc->device);
 	jw_u64(out, "tid", alloc->tid);
 	jw_double(out, "age_s", (double)(now - alloc_time_ns(alloc)) / 1e9);
 	jw_id(out, "site", site->id);
-	jw_null(out, "handle");
+	write_references(out, reply, p, alloc, space);
 	jw_end_object(out);
 }
 
@@ -133,7 +205,7 @@ static bool write_sorted(struct reply *reply, const struct process *p, struct js
 
 		if (!alloc)
 			continue; /* freed since */
-		write_alloc(out, p, alloc, now);
+		write_alloc(out, reply, p, alloc, now);
 		items++;
 	}
 	return reply->next_item < reply->n_items;
@@ -149,7 +221,7 @@ static bool write_stream(struct reply *reply, const struct process *p, struct js
 	       (alloc = table_next(&p->allocs, &reply->cursor))) {
 		if (!is_wanted(reply, p, alloc, now))
 			continue;
-		write_alloc(out, p, alloc, now);
+		write_alloc(out, reply, p, alloc, now);
 		items++;
 		reply->limit -= reply->limit != UINT64_MAX;
 	}

@@ -38,6 +38,42 @@ static void write_gpus(struct json_writer *out, const struct visible_devices *gp
 	jw_end_array(out);
 }
 
+static void write_pools(struct json_writer *out, const struct process *p)
+{
+	jw_begin_array(out, "pools");
+	table_foreach (&p->pools, struct pool, pool) {
+		jw_begin_object(out, NULL);
+		if (pool->handle)
+			jw_hex(out, "handle", pool->handle);
+		else
+			jw_null(out, "handle");
+		if (pool->device == DEVICE_UNKNOWN)
+			jw_null(out, "device");
+		else
+			jw_i64(out, "device", pool->device);
+		jw_string(out, "kind", kind_name((enum memory_kind)pool->kind));
+		jw_u64(out, "used", pool->used);
+		jw_u64(out, "count", pool->count);
+		jw_u64(out, "high_water", pool->high_water);
+		if (pool->is_told)
+			jw_u64(out, "reserved", pool->reserved);
+		else
+			jw_null(out, "reserved");
+		jw_bool(out, "destroyed", pool->is_destroyed);
+		jw_end_object(out);
+	}
+	jw_end_array(out);
+}
+
+static void write_graph_nodes(struct json_writer *out, const struct process *p)
+{
+	jw_begin_object(out, "graph_nodes");
+	jw_u64(out, "allocs", p->node_allocs);
+	jw_u64(out, "bytes", p->node_bytes);
+	jw_u64(out, "frees", p->node_frees);
+	jw_end_object(out);
+}
+
 static bool begin(struct reply *reply, const json_t *parameters)
 {
 	return reply_begin_history(reply, parameters);
@@ -78,6 +114,8 @@ static void write_process(struct json_writer *out, const struct reply *reply, st
 	jw_double(out, "attached_at", p->attached_at);
 	write_gpus(out, p->gpus);
 	write_outstanding(out, "outstanding", p);
+	write_pools(out, p);
+	write_graph_nodes(out, p);
 	jw_null(out, "allocator");
 	jw_null(out, "host");
 	jw_null(out, "verdict");

@@ -40,7 +40,7 @@ struct site {
 	uint64_t allocs_total, frees_total;
 	uint64_t listed_until_ns; /* in the metrics, CLOCK_BOOTTIME */
 	struct history history;   /* outstanding bytes */
-	int16_t device; /* DEVICE_UNKNOWN: not one, or not known */
+	int16_t device;           /* DEVICE_UNKNOWN: not one, or not known */
 	bool truncated;
 	size_t n_python, n_native;
 	struct site_python_frame *python;

@@ -8,6 +8,7 @@
 #include "macro.h"
 #include "names.h"
 #include "procfs.h"
+#include "sweep.h"
 #include "symbols.h"
 #include "tracker.h"
 
@@ -15,6 +16,7 @@
 #define TURNS_MAX 2
 #define RECOVERY_TURNS 500 /* of PROBES_TURN_NS */
 #define REPAIR_INTERVAL_USEC 1000000
+#define SWEEP_INTERVAL_USEC 10000000
 #define SAMPLE_INTERVAL_USEC (HISTORY_INTERVAL_S * 1000000ULL)
 
 void tracker_init(struct tracker *t, sd_event *loop, struct probes *probes,
@@ -74,6 +76,7 @@ static void release(struct tracker *t, struct process *p)
 	table_foreach (&p->stacks, struct site_ref, ref)
 		probes_forget_stack(t->probes, p->image, ref->stack);
 	t->allocations -= p->allocs.count;
+	t->has_litter |= p->image != 0;
 	table_remove(&t->images, p->image);
 	process_empty(p);
 	p->image = 0;
@@ -161,6 +164,7 @@ static void recall(struct process *p, const struct tracker *t)
 	}
 	p->partial = note.partial & ((1U << PARTIAL_MAX) - 1);
 	p->partial_logged = p->partial; /* by that daemon */
+	p->swept = note.swept;
 	if (note.attached_at > 0)
 		p->attached_at = (double)note.attached_at / 1e6;
 }
@@ -171,13 +175,15 @@ static void note(struct process *p, const struct probes *probes)
 		.start_ticks = p->start_ticks,
 		.attached_at = (uint64_t)(p->attached_at * 1e6),
 		.partial = p->partial,
+		.swept = p->swept,
 	};
 	int r = 0;
 
-	if (p->noted_partial != p->partial || !p->is_noted)
+	if (p->noted_partial != p->partial || p->noted_swept != p->swept || !p->is_noted)
 		r = probes_note(probes, p->pid, &note);
 	p->is_noted = r == 0;
 	p->noted_partial = p->partial;
+	p->noted_swept = p->swept;
 }
 
 static struct process *add_process(struct tracker *t, pid_t pid, uint64_t time_ns)
@@ -355,7 +361,7 @@ void tracker_event(const struct event *event, void *userdata)
 		break;
 	case EVENT_FREE:
 		tell(t, p, event);
-		if (process_freed(p, event->id))
+		if (process_freed(p, event->id, event->pool))
 			t->allocations--;
 		notices_size(&t->notices, p);
 		break;
@@ -366,6 +372,19 @@ void tracker_event(const struct event *event, void *userdata)
 	case EVENT_FAIL:
 		p->failures[event->api]++;
 		tell(t, p, event);
+		break;
+	case EVENT_RESET:
+		t->is_reset = true;
+		break;
+	case EVENT_POOL:
+	case EVENT_POOL_TRIM:
+	case EVENT_POOL_SIZE:
+		pools_event(&p->pools, event);
+		break;
+	case EVENT_NODE:
+		p->node_allocs += event->size > 0;
+		p->node_frees += event->size == 0;
+		p->node_bytes += event->size;
 		break;
 	case EVENT_EXEC:
 	case EVENT_EXIT:
@@ -384,6 +403,7 @@ struct repair {
 			      */
 	struct live_key dead[RELEASE_BATCH];
 	size_t n_dead;
+	struct sweep sweep;
 };
 
 static bool is_over(const struct repair *r, uint32_t image)
@@ -424,6 +444,25 @@ static void forget_dead(struct repair *r)
 	r->n_dead = 0;
 }
 
+/* Its context has ended, and it with that. */
+static void repair_ended_context(struct repair *r, struct process *p, const struct live_key *key,
+				 uint64_t id)
+{
+	if (probes_take(r->tracker->probes, key, id))
+		p->swept++;
+	if (process_freed(p, id, 0))
+		r->tracker->allocations--;
+}
+
+static void repair_pool(uint32_t image, uint64_t handle, const struct handle *known, void *userdata)
+{
+	struct repair *r = userdata;
+	struct process *p = find_image(r->tracker, image);
+
+	if (p)
+		pools_restore(&p->pools, handle, known);
+}
+
 static int repair_live(const struct live_key *key, const struct live_value *value, void *userdata)
 {
 	struct repair *r = userdata;
@@ -440,7 +479,6 @@ static int repair_live(const struct live_key *key, const struct live_value *valu
 		.api = (uint8_t)value->api,
 		.kind = (uint8_t)value->kind,
 		.device = (int8_t)value->device,
-		.pool = (uint16_t)value->pool,
 	};
 	struct alloc *alloc;
 
@@ -451,6 +489,11 @@ static int repair_live(const struct live_key *key, const struct live_value *valu
 	}
 	if (!p || value->api >= API_MAX || value->kind >= KIND_MAX)
 		return 0;
+	if (sweep_has_ended(&r->sweep, key->image, value->context)) {
+		repair_ended_context(r, p, key, value->id);
+		return 0;
+	}
+	pools_add(&p->pools, value->pool, value->size);
 	if (process_allocated(p, t->probes, &event) > 0) {
 		t->recovered++;
 		t->allocations++;
@@ -461,7 +504,7 @@ static int repair_live(const struct live_key *key, const struct live_value *valu
 	return 0;
 }
 
-static bool stack_is_over(uint32_t image, void *userdata)
+static bool image_is_over(uint32_t image, void *userdata)
 {
 	return is_over(userdata, image);
 }
@@ -473,7 +516,7 @@ static void repair_freed(struct tracker *t, struct process *p)
 	struct alloc *alloc;
 
 	while ((alloc = table_next(&p->allocs, &cursor)))
-		if (alloc->sweep != t->sweep && process_freed(p, alloc->id)) {
+		if (alloc->sweep != t->sweep && process_freed(p, alloc->id, 0)) {
 			t->recovered++;
 			t->allocations--;
 		}
@@ -488,12 +531,39 @@ static int compare_with_kernel(struct repair *repair)
 	if (r == 0)
 		r = repair_ended(repair);
 	if (r == 0)
-		r = probes_each_live(probes, repair_live, repair);
+		r = sweep_run(&repair->sweep);
+	if (r < 0)
+		return r;
+	table_foreach (&repair->tracker->processes, struct process_ref, ref)
+		pools_recount(&ref->process->pools);
+	r = probes_each_live(probes, repair_live, repair);
 	if (r < 0)
 		return r;
 	forget_dead(repair);
-	probes_drop_stacks(probes, stack_is_over, repair);
+	probes_drop_stacks(probes, image_is_over, repair);
 	return 0;
+}
+
+static struct repair *repair_new(struct tracker *t)
+{
+	struct repair *repair = calloc(1, sizeof(*repair));
+
+	if (!repair)
+		return NULL;
+	repair->tracker = t;
+	repair->last_image = probes_last_image(t->probes);
+	table_init(&repair->seen, sizeof(uint64_t));
+	sweep_init(&repair->sweep, t->probes);
+	repair->sweep.is_over = image_is_over;
+	repair->sweep.userdata = repair;
+	return repair;
+}
+
+/* The memory stays the caller's. */
+static void repair_done(struct repair *repair)
+{
+	sweep_done(&repair->sweep);
+	table_clear(&repair->seen);
 }
 
 /* The live map is the truth, the ring was only the news. What happens while the map is read is in
@@ -501,16 +571,14 @@ static int compare_with_kernel(struct repair *repair)
  */
 static void repair(struct tracker *t)
 {
-	_cleanup_free_ struct repair *repair = calloc(1, sizeof(*repair));
+	_cleanup_free_ struct repair *repair = repair_new(t);
 	int r = -ENOMEM;
 
 	t->sweep = t->sweep == 1 ? 2 : 1;
 	if (repair) {
-		repair->tracker = t;
-		repair->last_image = probes_last_image(t->probes);
-		table_init(&repair->seen, sizeof(uint64_t));
+		repair->sweep.pool = repair_pool;
 		r = compare_with_kernel(repair);
-		table_clear(&repair->seen);
+		repair_done(repair);
 	}
 	if (r < 0) {
 		log_error("tables could not be repaired from the live map: %s", strerror(-r));
@@ -518,6 +586,27 @@ static void repair(struct tracker *t)
 	}
 	table_foreach (&t->processes, struct process_ref, ref)
 		repair_freed(t, ref->process);
+}
+
+static int note_running(pid_t pid, const struct process_image *image, void *userdata)
+{
+	struct repair *r = userdata;
+	void *entry;
+
+	(void)pid;
+	return table_add(&r->seen, image->image, &entry) < 0 ? -ENOMEM : 0;
+}
+
+/* What processes that have ended have left in the kernel, besides what they had allocated. */
+static void sweep_litter(struct tracker *t)
+{
+	_cleanup_free_ struct repair *repair = repair_new(t);
+
+	if (!repair)
+		return; /* later */
+	if (probes_each_image(t->probes, note_running, repair) == 0)
+		(void)sweep_run(&repair->sweep);
+	repair_done(repair);
 }
 
 static void note_losses(struct tracker *t, struct process *p)
@@ -575,9 +664,15 @@ bool tracker_tick(struct tracker *t)
 	if (now - t->repaired_at < REPAIR_INTERVAL_USEC || probes_counters(t->probes, counters) < 0)
 		return false;
 	t->repaired_at = now;
-	if (counters[COUNTER_LOST_RING] != t->lost_before) {
+	if (counters[COUNTER_LOST_RING] != t->lost_before || t->is_reset) {
 		t->lost_before = counters[COUNTER_LOST_RING];
+		t->is_reset = false;
 		repair(t);
+	}
+	if (t->has_litter && now - t->swept_at >= SWEEP_INTERVAL_USEC) {
+		t->swept_at = now;
+		t->has_litter = false;
+		sweep_litter(t);
 	}
 	table_foreach (&t->processes, struct process_ref, noted) {
 		note_losses(t, noted->process);

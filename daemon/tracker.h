@@ -37,6 +37,9 @@ struct tracker {
 	uint64_t lost_before; /* events lost when the tables were repaired last */
 	uint64_t repaired_at; /* CLOCK_MONOTONIC, microseconds */
 	uint64_t sampled_at;  /* likewise */
+	uint64_t swept_at;    /* likewise */
+	bool is_reset;        /* a context has ended */
+	bool has_litter;      /* a process has ended since the maps were swept last */
 	uint8_t sweep;
 };
 

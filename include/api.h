@@ -26,13 +26,16 @@
 enum api_family { FAMILY_CUDART, FAMILY_CUDA, FAMILY_MAX };
 
 enum api_action {
-	ACTION_ALLOC,  /* recorded at a successful return */
-	ACTION_FREE,   /* taken out at entry */
-	ACTION_RETAIN, /* one more handle to physical memory; OUT: the handle */
-	ACTION_MAP,    /* physical memory (extra: its handle) at an address */
-	ACTION_UNMAP,  /* all that is mapped in a range */
-	ACTION_TRIM,   /* a pool gives back what exceeds the size */
-	ACTION_NODE,   /* a memory node joins a graph; extra: its parameters, if it allocates */
+	ACTION_ALLOC,    /* recorded at a successful return */
+	ACTION_FREE,     /* taken out at entry */
+	ACTION_RETAIN,   /* one more handle to physical memory; OUT: the handle */
+	ACTION_MAP,      /* physical memory (extra: its handle) at an address */
+	ACTION_UNMAP,    /* all that is mapped in a range */
+	ACTION_TRIM,     /* a pool gives back what exceeds the size */
+	ACTION_POOL_GET, /* a device's (extra) pool, which nobody made; OUT: the pool */
+	ACTION_POOL_SET, /* what a device allocates from, where no pool is named; extra: the pool */
+	ACTION_POOL_ASK, /* what the driver says of a pool; size: of what; extra: where to */
+	ACTION_NODE,     /* a memory node joins a graph; extra: its parameters, if it allocates */
 	/* From here on: which context is the thread's, and which contexts there are. */
 	ACTION_DEVICE_SET,      /* extra: the ordinal, here and in the primary contexts' */
 	ACTION_DEVICE_RESET,    /* the current device's primary context ends */
@@ -152,6 +155,10 @@ enum address_space {
 	X(cudaMemPoolDestroy,                        CUDART, FREE,            NONE,    POOL,     NONE,       ARG,   0, NONE,          0, 0) \
 	X(cudaGraphExecDestroy,                      CUDART, FREE,            NONE,    GRAPH,    NONE,       ARG,   0, NONE,          0, 0) \
 	X(cudaMemPoolTrimTo,                         CUDART, TRIM,            NONE,    POOL,     NONE,       ARG,   0, BYTES,         1, 0) \
+	X(cudaDeviceGetDefaultMemPool,               CUDART, POOL_GET,        NONE,    POOL,     NONE,       OUT,   0, NONE,          0, 1) \
+	X(cudaDeviceGetMemPool,                      CUDART, POOL_GET,        NONE,    POOL,     NONE,       OUT,   0, NONE,          0, 1) \
+	X(cudaDeviceSetMemPool,                      CUDART, POOL_SET,        NONE,    POOL,     NONE,       ARG,   0, NONE,          0, 1) \
+	X(cudaMemPoolGetAttribute,                   CUDART, POOL_ASK,        NONE,    POOL,     NONE,       ARG,   0, BYTES,         1, 2) \
 	X(cudaGraphAddMemAllocNode,                  CUDART, NODE,            NONE,    GRAPH,    NONE,       ARG,   0, NONE,          0, 4) \
 	X(cudaGraphAddMemFreeNode,                   CUDART, NODE,            NONE,    GRAPH,    NONE,       ARG,   0, NONE,          0, 0) \
 	X(cudaSetDevice,                             CUDART, DEVICE_SET,      NONE,    CONTEXT,  NONE,       ARG,   0, NONE,          0, 0) \
@@ -208,6 +215,10 @@ enum address_space {
 	X(cuMemMap,                                  CUDA,   MAP,             NONE,    PHYSICAL, NONE,       ARG,   0, BYTES,         1, 3) \
 	X(cuMemUnmap,                                CUDA,   UNMAP,           NONE,    PHYSICAL, NONE,       ARG,   0, BYTES,         1, 0) \
 	X(cuMemPoolTrimTo,                           CUDA,   TRIM,            NONE,    POOL,     NONE,       ARG,   0, BYTES,         1, 0) \
+	X(cuDeviceGetDefaultMemPool,                 CUDA,   POOL_GET,        NONE,    POOL,     NONE,       OUT,   0, NONE,          0, 1) \
+	X(cuDeviceGetMemPool,                        CUDA,   POOL_GET,        NONE,    POOL,     NONE,       OUT,   0, NONE,          0, 1) \
+	X(cuDeviceSetMemPool,                        CUDA,   POOL_SET,        NONE,    POOL,     NONE,       ARG,   0, NONE,          0, 1) \
+	X(cuMemPoolGetAttribute,                     CUDA,   POOL_ASK,        NONE,    POOL,     NONE,       ARG,   0, BYTES,         1, 2) \
 	X(cuGraphAddMemAllocNode,                    CUDA,   NODE,            NONE,    GRAPH,    NONE,       ARG,   0, NONE,          0, 4) \
 	X(cuGraphAddMemFreeNode,                     CUDA,   NODE,            NONE,    GRAPH,    NONE,       ARG,   0, NONE,          0, 0) \
 	X(cuDevicePrimaryCtxRetain,                  CUDA,   PRIMARY_RETAIN,  NONE,    CONTEXT,  NONE,       OUT,   0, NONE,          0, 1) \

@@ -19,7 +19,9 @@ enum event_type {
 	EVENT_EXEC,         /* the image was replaced: all that it held is gone */
 	EVENT_EXIT,         /* the process ended: likewise */
 	EVENT_RESET,        /* a context ended, with all that was made in it */
-	EVENT_TRIM,         /* a pool keeps no more than `size` */
+	EVENT_POOL,         /* a pool is known: addr, kind, device; or, with a result, is no more */
+	EVENT_POOL_TRIM,    /* it keeps no more than `size` */
+	EVENT_POOL_SIZE,    /* the driver says that it holds `size` */
 	EVENT_NODE,         /* a memory node joined a graph: allocates `size`, or 0: frees */
 };
 

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Where an allocation is, from the thread's context, a pool, or properties that the call names. */
+#ifndef SRTLEAK_PLACE_H
+#define SRTLEAK_PLACE_H
+
+struct place {
+	__s8 device;
+	__u8 kind;
+	__u32 pool, context;
+};
+
+static __always_inline void place_current(struct process_image *p, struct thread *th,
+					  const volatile struct api_row *row, struct place *place)
+{
+	struct live_key key = handle_key(p, SPACE_CONTEXT, th->current);
+	__u64 current = th->current;
+	struct handle *context, *primary;
+
+	/* The runtime makes the device's primary context current where there is none. */
+	if (current == CURRENT_NONE && row->family == FAMILY_CUDART)
+		current = th->current = CURRENT_DEVICE | th->device;
+	if (!(current & CURRENT_DEVICE)) {
+		context = bpf_map_lookup_elem(&handles, &key);
+		if (!context)
+			return;
+		place->device = context->device;
+		place->context = context->number;
+		if (!(context->flags & HANDLE_PRIMARY))
+			return;
+		current = CURRENT_DEVICE | (__u8)context->device;
+	}
+	place->device = device_of(current);
+	primary = primary_get(p, (__u32)current, false);
+	if (primary)
+		place->context = primary_number(p, primary);
+}
+
+/* CUmemAllocationProp and CUmemPoolProps begin alike. */
+static __always_inline void place_properties(__u64 from, struct place *place)
+{
+	struct {
+		__u32 type, handle_types, location, id;
+	} properties;
+
+	place->device = DEVICE_UNKNOWN;
+	if (bpf_probe_read_user(&properties, sizeof(properties), (const void *)from))
+		return;
+	if (properties.location == 1) /* CU_MEM_LOCATION_TYPE_DEVICE */
+		place->device = device_of(properties.id);
+	else if (properties.location >= 2 && properties.location <= 4) /* HOST, HOST_NUMA… */
+		place->kind = KIND_HOST;
+	if (properties.type == 2) /* CU_MEM_ALLOCATION_TYPE_MANAGED */
+		place->kind = KIND_MANAGED;
+}
+
+static __always_inline void place_pool(struct process_image *p, __u64 pool, struct place *place)
+{
+	struct live_key key = handle_key(p, SPACE_POOL, pool);
+	struct handle *handle = bpf_map_lookup_elem(&handles, &key);
+
+	place->device = DEVICE_UNKNOWN;
+	if (!handle)
+		return;
+	place->device = handle->device;
+	place->kind = place->kind == KIND_IPC ? KIND_IPC : handle->kind;
+	place->pool = handle->number;
+}
+
+/* What stream-ordered allocation takes from where no pool is named. */
+static __always_inline void place_stream(struct process_image *p, struct place *place)
+{
+	struct handle *pool = pool_of_device(p, place->device);
+
+	if (!pool)
+		return;
+	place->kind = pool->kind;
+	place->pool = pool->number;
+}
+
+static __always_inline void place_find(struct process_image *p, struct thread *th,
+				       const volatile struct api_row *row, struct place *place)
+{
+	*place = (struct place){.device = DEVICE_UNKNOWN, .kind = row->kind};
+	if (row->space != SPACE_PHYSICAL)
+		place_current(p, th, row, place);
+	switch (row->place) {
+	case PLACE_NONE:
+		place->device = DEVICE_UNKNOWN;
+		break;
+	case PLACE_STREAM:
+		place_stream(p, place);
+		break;
+	case PLACE_POOL:
+		place_pool(p, th->extra, place);
+		break;
+	case PLACE_PROPERTIES:
+		place_properties(th->extra, place);
+		break;
+	default:
+		break;
+	}
+}
+
+#endif

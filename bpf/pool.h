@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Pools of stream-ordered memory. Each has a number within its process image, which what comes from
+ * it carries. A device has a pool that nobody made, and one that it uses: the same, unless told
+ * otherwise.
+ */
+#ifndef SRTLEAK_POOL_H
+#define SRTLEAK_POOL_H
+
+static __always_inline __u32 pool_number(struct process_image *p)
+{
+	return __sync_fetch_and_add(&p->pools, 1) + 1;
+}
+
+static __always_inline void pool_report(struct process_image *p, __u32 type, __u64 addr,
+					const struct handle *pool, __u64 size, __s32 result)
+{
+	struct live_value value = {
+		.kind = pool->kind,
+		.device = pool->device,
+		.size = size,
+		.pool = pool->number,
+	};
+
+	if (!(size >> SIZE_BITS) && !(pool->number >> (64 - SIZE_BITS)))
+		report(p, type, addr, &value, result);
+}
+
+/* A device stands for the pool that it uses; `id` is the number of the one that nobody made. */
+static __always_inline struct handle *pool_of_device(struct process_image *p, __s8 device)
+{
+	struct live_key key = handle_key(p, SPACE_POOL, CURRENT_DEVICE | (__u8)device);
+	struct handle *pool = bpf_map_lookup_elem(&handles, &key);
+	struct handle fresh = {.device = device, .kind = KIND_DEVICE};
+
+	if (pool || device == DEVICE_UNKNOWN)
+		return pool;
+	fresh.id = fresh.number = pool_number(p);
+	if (!handle_put(p, &key, &fresh))
+		return NULL;
+	pool_report(p, EVENT_POOL, 0, &fresh, 0, 0);
+	return bpf_map_lookup_elem(&handles, &key);
+}
+
+static __always_inline void pool_got(struct process_image *p, const struct thread *th)
+{
+	struct live_key key = handle_key(p, SPACE_POOL, read_user_u64(th->pointer));
+	__s8 device = device_of(th->extra);
+	struct handle *of_device = pool_of_device(p, device);
+	struct handle fresh = {.counts = 1, .device = device, .kind = KIND_DEVICE};
+
+	if (!of_device || bpf_map_lookup_elem(&handles, &key))
+		return;
+	fresh.number = of_device->id;
+	if (handle_put(p, &key, &fresh))
+		pool_report(p, EVENT_POOL, key.addr, &fresh, 0, 0);
+}
+
+static __always_inline void pool_set(struct process_image *p, const struct thread *th)
+{
+	struct live_key key = handle_key(p, SPACE_POOL, th->extra);
+	struct handle *of_device = pool_of_device(p, device_of(th->pointer));
+	struct handle *pool = bpf_map_lookup_elem(&handles, &key);
+
+	if (!of_device || !pool)
+		return;
+	of_device->number = pool->number;
+	of_device->kind = pool->kind;
+}
+
+#define POOL_RESERVED \
+	5 /* CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, cudaMemPoolAttrReservedMemCurrent */
+
+static __always_inline void pool_told(struct process_image *p, const struct thread *th,
+				      const volatile struct api_row *row)
+{
+	struct live_key key = handle_key(p, SPACE_POOL, th->pointer);
+	struct handle *pool = bpf_map_lookup_elem(&handles, &key);
+
+	if (pool && row->action == ACTION_TRIM)
+		pool_report(p, EVENT_POOL_TRIM, key.addr, pool, th->size, 0);
+	else if (pool && (__u32)th->size == POOL_RESERVED)
+		pool_report(p, EVENT_POOL_SIZE, key.addr, pool, read_user_u64(th->extra), 0);
+}
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pools of stream-ordered memory of one process: what is used of each, and what is known of how
+ * much it holds.
+ */
+#ifndef SRTLEAK_POOLS_H
+#define SRTLEAK_POOLS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "event.h"
+#include "table.h"
+
+#define POOLS_PER_PROCESS 4096 /* more are not told apart */
+
+/* The first member is the table's key. */
+struct pool {
+	uint64_t number; /* as the probes number it, from 1 */
+	uint64_t handle; /* 0: a device's own, whose handle was never asked for */
+	uint64_t used, count;
+	uint64_t high_water; /* most that was used since it was made or trimmed; bytes */
+	uint64_t reserved;   /* what the driver told the process last */
+	bool is_told;        /* it did */
+	bool is_named;       /* its making was seen */
+	bool is_destroyed;   /* it lives on in what is still used of it */
+	int8_t device;
+	uint8_t kind;
+};
+
+/* Applies an event of a pool. */
+void pools_event(struct table *pools, const struct event *event);
+
+/* What is in the map of handles, when the tables are compared with the kernel. */
+void pools_restore(struct table *pools, uint64_t handle, const struct handle *known);
+
+/* Adds an allocation's bytes, or takes them away. number 0: it is from no pool. */
+void pools_add(struct table *pools, uint32_t number, uint64_t bytes);
+void pools_take(struct table *pools, uint32_t number, uint64_t bytes);
+
+/* Forgets what is used, before it is summed up anew. */
+void pools_recount(struct table *pools);
+
+#endif

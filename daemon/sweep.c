@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+
+#include "api.h"
+#include "sweep.h"
+
+#define BATCH 1024
+
+struct ended {
+	uint64_t key;
+};
+
+/* Keys of what is to be removed; they are, as soon as there are enough of them. */
+struct batch {
+	struct sweep *sweep;
+	void (*forget)(const struct probes *p, const struct live_key *keys, size_t n);
+	struct live_key keys[BATCH];
+	size_t n;
+};
+
+void sweep_init(struct sweep *sweep, const struct probes *probes)
+{
+	*sweep = (struct sweep){.probes = probes};
+	table_init(&sweep->ended, sizeof(struct ended));
+}
+
+void sweep_done(struct sweep *sweep)
+{
+	table_clear(&sweep->ended);
+}
+
+static uint64_t ended_key(uint32_t image, uint64_t context)
+{
+	return (uint64_t)image << CONTEXT_BITS | (context & ((1U << CONTEXT_BITS) - 1));
+}
+
+bool sweep_has_ended(const struct sweep *sweep, uint32_t image, uint32_t context)
+{
+	return context && table_find(&sweep->ended, ended_key(image, context));
+}
+
+static void flush(struct batch *batch)
+{
+	batch->forget(batch->sweep->probes, batch->keys, batch->n);
+	batch->n = 0;
+}
+
+static bool remove_if_over(struct batch *batch, const struct live_key *key)
+{
+	if (!batch->sweep->is_over(key->image, batch->sweep->userdata))
+		return false;
+	batch->keys[batch->n++] = *key;
+	if (batch->n == BATCH)
+		flush(batch);
+	return true;
+}
+
+static int sweep_handle(const struct live_key *key, const struct handle *handle, void *userdata)
+{
+	struct batch *batch = userdata;
+	struct sweep *sweep = batch->sweep;
+	void *entry;
+
+	if (remove_if_over(batch, key))
+		return 0;
+	if (key->space == SPACE_POOL && sweep->pool)
+		sweep->pool(key->image, key->addr, handle, sweep->userdata);
+	if (key->space != SPACE_ENDED)
+		return 0;
+	return table_add(&sweep->ended, ended_key(key->image, key->addr), &entry) < 0 ? -ENOMEM : 0;
+}
+
+static int sweep_mapping(const struct live_key *key, const struct mapping *mapping, void *userdata)
+{
+	(void)mapping;
+	(void)remove_if_over(userdata, key);
+	return 0;
+}
+
+int sweep_run(struct sweep *sweep)
+{
+	struct batch handles = {.sweep = sweep, .forget = probes_forget_handles};
+	struct batch mappings = {.sweep = sweep, .forget = probes_forget_mappings};
+	int r = probes_each_handle(sweep->probes, sweep_handle, &handles);
+
+	flush(&handles);
+	if (r == 0)
+		r = probes_each_mapping(sweep->probes, sweep_mapping, &mappings);
+	flush(&mappings);
+	return r;
+}
