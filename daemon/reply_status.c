@@ -93,16 +93,27 @@ static void write_limit(struct json_writer *out, const char *name, uint64_t limi
 	jw_end_object(out);
 }
 
+static int add_handles(pid_t pid, const struct process_image *image, void *userdata)
+{
+	uint64_t *sum = userdata;
+
+	(void)pid;
+	*sum += image->handles;
+	return 0;
+}
+
 static void write_tables(struct json_writer *out, const struct subject *s,
 			 const uint64_t counters[COUNTER_MAX])
 {
 	const struct tracker *t = s->tracker;
-	uint64_t sites = 0, memory = table_memory(&t->processes) + table_memory(&t->images);
+	uint64_t sites = 0, handles = 0,
+		 memory = table_memory(&t->processes) + table_memory(&t->images);
 
 	table_foreach (&t->processes, struct process_ref, ref) {
 		sites += ref->process->sites.count;
 		memory += table_memory(&ref->process->allocs) + table_memory(&ref->process->sites) +
-			  table_memory(&ref->process->stacks);
+			  table_memory(&ref->process->stacks) +
+			  table_memory(&ref->process->places) + table_memory(&ref->process->pools);
 	}
 	jw_begin_object(out, "tables");
 	jw_u64(out, "processes", t->processes.count);
@@ -116,6 +127,8 @@ static void write_tables(struct json_writer *out, const struct subject *s,
 		    t->refused + counters[COUNTER_DROPPED_PROCESSES]);
 	write_limit(out, "allocations", LIVE_MAX, t->allocations,
 		    counters[COUNTER_DROPPED_LIVE_FULL] + counters[COUNTER_DROPPED_LIMIT]);
+	(void)probes_each_image(t->probes, add_handles, &handles);
+	write_limit(out, "handles", HANDLES_MAX, handles, counters[COUNTER_LOST_HANDLE]);
 	write_limit(out, "libraries", LIBRARIES_MAX, s->discovery->n_libraries,
 		    s->discovery->refused);
 	write_limit(out, "policies", POLICIES_MAX, policy_count(t->probes), t->admission.refused);

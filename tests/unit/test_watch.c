@@ -204,7 +204,7 @@ static void test_frees(void **state)
 {
 	struct process p = make_process(10);
 	struct event back = {.api = API_cudaMalloc, .type = EVENT_ALLOC, .result = 700};
-	struct event freed = {.api = API_cudaHostAlloc, .type = EVENT_FREE};
+	struct event freed = {.api = API_cudaHostAlloc, .kind = KIND_HOST, .type = EVENT_FREE};
 	const struct {
 		int32_t by;
 		uint16_t told;
