@@ -22,9 +22,11 @@ static __always_inline bool open_again(const struct process_image *p, const stru
 static __always_inline void supersede(struct process_image *p, struct thread *th,
 				      const struct live_key *key)
 {
-	if (!bpf_map_lookup_elem(&live, key))
+	struct live_value *old = bpf_map_lookup_elem(&live, key);
+
+	if (!old)
 		return;
-	live_take(p, key, &th->taken);
+	live_take(p, key, old, &th->taken);
 	if (!th->taken.id)
 		return;
 	count(context_has_ended(p, th->taken.context) ? COUNTER_FREES_MATCHED : COUNTER_SUPERSEDED);

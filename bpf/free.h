@@ -15,7 +15,8 @@ static __always_inline bool is_counted(__u32 space, __u8 kind)
  * goes is taken for the last.
  */
 static __always_inline void release_begin(struct process_image *p, struct thread *th,
-					  const struct live_key *key)
+					  const struct live_key *key,
+					  const struct live_value *value)
 {
 	struct handle *handle = bpf_map_lookup_elem(&handles, key);
 	enum drop drop = handle ? handle_drop(p, key, 1) : DROP_LAST;
@@ -23,7 +24,7 @@ static __always_inline void release_begin(struct process_image *p, struct thread
 	th->shared = drop == DROP_ONE;
 	if (drop != DROP_LAST)
 		return;
-	live_take(p, key, &th->taken);
+	live_take(p, key, value, &th->taken);
 	if (th->taken.id || !handle)
 		return;
 	th->stash = (struct handle){.counts = 1}; /* it is no allocation */
@@ -38,12 +39,12 @@ static __always_inline void free_begin(struct process_image *p, struct thread *t
 	struct handle *handle;
 
 	if (is_counted(key.space, value ? value->kind : KIND_NONE)) {
-		release_begin(p, th, &key);
+		release_begin(p, th, &key, value);
 		return;
 	}
 	/* Two threads may free one pointer at once: whoever removes it has it. */
 	if (value) {
-		live_take(p, &key, &th->taken);
+		live_take(p, &key, value, &th->taken);
 		return;
 	}
 	handle = bpf_map_lookup_elem(&handles, &key);

@@ -4,12 +4,12 @@
 #ifndef SRTLEAK_PHYSICAL_H
 #define SRTLEAK_PHYSICAL_H
 
-/* Takes an entry out of the live map; id 0 in ret: there was none, or another thread was first. */
+/* Takes an entry, as it was looked up, out of the live map; id 0 in ret: there was none, or another
+ * thread was first.
+ */
 static __always_inline void live_take(struct process_image *p, const struct live_key *key,
-				      struct live_value *ret)
+				      const struct live_value *value, struct live_value *ret)
 {
-	struct live_value *value = bpf_map_lookup_elem(&live, key);
-
 	ret->id = 0;
 	if (!value)
 		return;
@@ -67,7 +67,7 @@ static __always_inline void mapping_supersede(struct process_image *p, struct th
 	key.addr = m->handle;
 	th->taken.id = 0;
 	if (is_of(&key, m->id) && handle_drop(p, &key, HANDLE_MAPPING) == DROP_LAST)
-		live_take(p, &key, &th->taken);
+		live_take(p, &key, bpf_map_lookup_elem(&live, &key), &th->taken);
 	if (th->taken.id) {
 		count(COUNTER_SUPERSEDED);
 		report(p, EVENT_FREE, key.addr, &th->taken, API_MAX);
@@ -114,7 +114,7 @@ static __always_inline void unmap_begin(struct process_image *p, struct thread *
 		key.addr = m->handle;
 		m->taken.id = 0;
 		if (is_of(&key, m->id) && handle_drop(p, &key, HANDLE_MAPPING) == DROP_LAST)
-			live_take(p, &key, &m->taken);
+			live_take(p, &key, bpf_map_lookup_elem(&live, &key), &m->taken);
 		th->unmapped = i + 1;
 		at += m->size;
 		left -= m->size;
