@@ -190,6 +190,10 @@ static __always_inline void context_entry(struct pt_regs *ctx, struct process_im
 	struct live_key key;
 	struct handle *context;
 
+	/* A second probe on the same code, as in is_inner(). */
+	if (call->sp == PT_REGS_SP(ctx) && call->cookie != cookie &&
+	    COOKIE_API(call->cookie) == COOKIE_API(cookie))
+		return;
 	call->sp = PT_REGS_SP(ctx);
 	call->cookie = cookie;
 	call->pointer = argument(ctx, row->pointer_arg);
