@@ -89,7 +89,7 @@ static __always_inline void alloc_record(struct pt_regs *ctx, struct task_struct
 		.kind = place.kind,
 		.device = place.device,
 		.size = size,
-		.pool = place.pool >> (64 - SIZE_BITS) ? 0 : place.pool,
+		.pool = place.pool >> POOL_BITS ? 0 : place.pool,
 		.context = place.context,
 		.stack = stack_capture(ctx, task, p, th),
 		.id = __sync_fetch_and_add(&last_id, 1) + 1,

@@ -130,11 +130,10 @@ static __always_inline void remap(struct process_image *p, const struct mapping 
 	struct live_key key = handle_key(p, SPACE_PHYSICAL, m->handle);
 	struct handle last = {.counts = HANDLE_MAPPING, .id = m->id};
 
-	if (is_of(&key, m->id)) {
+	if (is_of(&key, m->id))
 		handle_add_reference(&key, HANDLE_MAPPING);
-		return;
-	}
-	handle_put(p, &key, &last);
+	else
+		handle_put(p, &key, &last);
 	if (m->taken.id)
 		live_put_back(p, &key, &m->taken, result);
 }

@@ -21,7 +21,7 @@ static __always_inline void pool_report(struct process_image *p, __u32 type, __u
 		.pool = pool->number,
 	};
 
-	if (!(size >> SIZE_BITS) && !(pool->number >> (64 - SIZE_BITS)))
+	if (!(size >> SIZE_BITS) && !(pool->number >> POOL_BITS))
 		report(p, type, addr, &value, result);
 }
 

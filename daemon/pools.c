@@ -60,7 +60,7 @@ void pools_restore(struct table *pools, uint64_t handle, const struct handle *kn
 {
 	/* What stands for a device has no handle, and its own number beside the one it uses. */
 	uint64_t number = known->id ? known->id : known->number;
-	struct pool *pool = get(pools, number >> (64 - SIZE_BITS) ? 0 : number);
+	struct pool *pool = get(pools, number >> POOL_BITS ? 0 : number);
 
 	if (pool)
 		name(pool, known->id ? 0 : handle, known->device, known->kind);

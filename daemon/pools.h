@@ -11,7 +11,7 @@
 #include "event.h"
 #include "table.h"
 
-#define POOLS_PER_PROCESS 4096 /* more are not told apart */
+#define POOLS_PER_PROCESS (1U << POOL_BITS) /* more are not told apart */
 
 /* The first member is the table's key. */
 struct pool {

@@ -22,7 +22,8 @@
 #define SIZE_BITS 48
 #define ADDRESS_BITS 56
 
-#define CONTEXT_BITS 10  /* contexts of one process that are told apart */
+#define CONTEXT_BITS 16  /* contexts of one process that are told apart */
+#define POOL_BITS 10     /* likewise pools */
 #define CONTEXT_DEPTH 8U /* of a thread's stack of contexts, as far as it is followed */
 #define UNMAP_MAX 64U    /* mappings that one call removes */
 #define MIPMAP_LEVELS 32U

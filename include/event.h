@@ -82,12 +82,12 @@ struct live_value {
 	__u64 kind : 4;
 	__u64 api : 8;
 	__s64 device : 8;
-	__u64 size : SIZE_BITS; /* bytes */
-	__u64 pool : 64 - SIZE_BITS;
+	__u64 size : SIZE_BITS;       /* bytes */
+	__u64 context : CONTEXT_BITS; /* it ends with; 0: none, or not known */
 	__u64 stack;
-	__u32 time;     /* of the allocation: CLOCK_BOOTTIME, 1 << TIME_SHIFT nanoseconds */
-	__u32 tid : 22; /* the kernel's PID_MAX_LIMIT */
-	__u32 context : CONTEXT_BITS; /* it ends with; 0: none, or not known */
+	__u32 time;             /* of the allocation: CLOCK_BOOTTIME, 1 << TIME_SHIFT nanoseconds */
+	__u32 tid : 22;         /* the kernel's PID_MAX_LIMIT */
+	__u32 pool : POOL_BITS; /* 0: none, or not known */
 };
 _Static_assert(sizeof(struct live_value) == 32, "no padding in values");
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Fixtures (simulated CUDA, workloads), tests, linters.
 
-C_FILES := $(wildcard bpf/*.[ch] daemon/*.[ch] cli/*.[ch] cli/*/*.[ch] include/*.h tests/*/*.[ch])
+C_FILES := $(wildcard bpf/*.[ch] daemon/*.[ch] cli/*.[ch] cli/*/*.[ch] include/*.h tests/*/*.[ch] tests/*/*/*.[ch])
 
 # Simulated CUDA. Every export begins with `push`, as NVIDIA's do: the first instruction decides what
 # a probe costs.
@@ -21,11 +21,17 @@ $(SIM)/libcudart.so.%: $(SIM_RUNTIME) $(SIM_HEADERS) | $(SIM)/
 		-Wl,-soname,$(@F) -Wl,-z,defs -Wl,-rpath,'$$ORIGIN' -o $@ $(SIM_RUNTIME)
 
 # Programs to watch, with frame pointers and symbols, as the frames of their stacks are compared.
-WORKLOADS := $(patsubst tests/workloads/%.c,$(TOP)/workloads/%,$(wildcard tests/workloads/*.c))
+WORKLOADS := $(patsubst tests/workloads/%.c,$(TOP)/workloads/%,$(wildcard tests/workloads/*.c)) \
+	$(TOP)/workloads/churn
+WORKLOAD_CFLAGS := -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -Iinclude -Itests/simcuda -O1 -g \
+	-fno-omit-frame-pointer -fno-optimize-sibling-calls -rdynamic
 
 $(TOP)/workloads/%: tests/workloads/%.c include/api.h include/macro.h | $(TOP)/workloads/
-	$(call say,CC,$<)$(CC) -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -Iinclude -O1 -g \
-		-fno-omit-frame-pointer -fno-optimize-sibling-calls -rdynamic $< -o $@ -lpthread -ldl -lm
+	$(call say,CC,$<)$(CC) $(WORKLOAD_CFLAGS) $< -o $@ -lpthread -ldl -lm
+
+$(TOP)/workloads/churn: $(wildcard tests/workloads/churn/*.[ch]) include/api.h include/macro.h | \
+		$(TOP)/workloads/
+	$(call say,CC,$@)$(CC) $(WORKLOAD_CFLAGS) $(filter %.c,$^) -o $@ -lpthread -ldl
 
 fixtures: $(SIM)/libcuda.so.1 $(SIM)/libcudart.so.12 $(SIM)/libcudart.so.13 $(WORKLOADS)
 

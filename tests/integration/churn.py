@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The workload that calls every probed function, and how its ledger is compared with the tables."""
 import collections
+import json
 import re
 
-from conftest import BUILD, ROOT, as_entries, read_ledger, wait_until
+from conftest import BUILD, ROOT, wait_until
 
 CHURN = BUILD / "workloads" / "churn"
 THREADS = 16
@@ -11,15 +12,48 @@ CALLS = 3000
 DROPS = ("process_limit", "live_full", "unreadable")
 
 
+# They end all that was made on a device: see test_semantics.py.
+RESETS = {
+    "cudaDeviceReset",
+    "cuDevicePrimaryCtxReset",
+    "cuDevicePrimaryCtxReset_v2",
+}
+# Whose device only the memory's owner knows.
+OF_OTHERS = {
+    "cuMemImportFromShareableHandle",
+    "cuMemPoolImportPointer",
+    "cudaMemPoolImportPointer",
+}
+# Other calls that may free, as the last reference goes.
+ENDINGS = {"cuMemUnmap"}
+
+
 def api_rows():
-    """{(symbol, action)} of the table of probed functions."""
+    """{symbol: (action, kind)} of the table of probed functions."""
     text = (ROOT / "include" / "api.h").read_text(encoding="utf-8")
-    return dict(re.findall(r"^\tX\((\w+),\s+\w+,\s+(ALLOC|FREE),", text, re.MULTILINE))
+    rows = re.findall(r"^\tX\((\w+),\s+\w+,\s+(\w+),\s+(\w+),", text, re.MULTILINE)
+    return {symbol: (action, kind) for symbol, action, kind in rows}
+
+
+def entry(row):
+    """One allocation; its device as far as the process can know it, others' memory without a size."""
+    size = None if row["kind"] in ("ipc", "graph") else row["size"]
+    device = None if row["api"] in OF_OTHERS else row["device"]
+    # What of others' memory is known by an address or handle is known by that.
+    handle = row.get("handle")
+    return (row["ptr"], size, row["kind"], row["api"], device, handle)
 
 
 def truth(ledger):
-    """The ledger as the daemon is to show it: others' memory has no size of ours."""
-    return {(p, 0 if kind == "ipc" else s, kind, api) for p, s, kind, api in read_ledger(ledger)}
+    with open(ledger, encoding="utf-8") as rows:
+        return [entry(with_handle(json.loads(row))) for row in rows]
+
+
+def with_handle(row):
+    """Imported memory has a handle too, and where it is mapped the ledger does not say."""
+    if row["api"] == "cuMemImportFromShareableHandle":
+        return {**row, "handle": row["ptr"], "ptr": None}
+    return row
 
 
 def differences(daemon, pid, ledger):
@@ -27,10 +61,15 @@ def differences(daemon, pid, ledger):
     while the daemon has the news of an address's next use and not yet of its free.
     """
     expected = collections.Counter(truth(ledger))
-    shown = collections.Counter(
-        entry for allocation in daemon.allocs(pid) for entry in as_entries([allocation])
+    shown = collections.Counter(entry(without_place(a)) for a in daemon.allocs(pid))
+    return (
+        sorted((shown - expected).elements(), key=str),
+        sorted((expected - shown).elements(), key=str),
     )
-    return sorted((shown - expected).elements()), sorted((expected - shown).elements())
+
+
+def without_place(row):
+    return {**row, "ptr": None} if row["api"] == "cuMemImportFromShareableHandle" else row
 
 
 def assert_equal_to_ledger(daemon, pid, ledger, patience=10):
@@ -75,10 +114,21 @@ class Churn:
         self.end_round()
 
     def sums(self, action):
-        """[done, nothing, failed]"""
-        actions = api_rows()
-        counts = [c for symbol, c in self.said["rows"].items() if actions[symbol] == action]
-        return [sum(column) for column in zip(*counts)]
+        """[done, nothing, failed] of what are allocations."""
+        rows, done = api_rows(), self.said["rows"]
+        of_memory = [
+            counts
+            for symbol, counts in done.items()
+            if rows[symbol][0] == action and (action == "FREE" or rows[symbol][1] != "NONE")
+        ]
+        sums = [sum(column) for column in zip(*of_memory)]
+        if action == "FREE" and sums:
+            sums[0] += sum(done[symbol][0] for symbol in ENDINGS)
+        return sums
+
+    def ended(self):
+        """Allocations that went with their context."""
+        return self.said["ended"]
 
     def calls(self):
         return sum(sum(counts) for counts in self.said["rows"].values())

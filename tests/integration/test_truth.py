@@ -5,7 +5,7 @@ import shutil
 import signal
 
 import pytest
-from churn import Churn, api_rows, assert_conserved, assert_equal_to_ledger
+from churn import RESETS, Churn, api_rows, assert_conserved, assert_equal_to_ledger
 from conftest import BUILD, ROOT, SIM, wait_until
 
 JUMP = BUILD / "workloads" / "jump"
@@ -13,6 +13,7 @@ IPC_TWICE = ROOT / "tests" / "workloads" / "ipc_twice.py"
 USED = (str(SIM / "libcuda.so.1"), str(SIM / "libcudart.so.13"))
 NOTHING, FAILED = 1, 2  # columns of its counts
 ROUNDS = 5
+MANY_CALLS = 7000  # of each thread and round
 KEPT_AFTER_JUMP = 7
 
 
@@ -23,7 +24,8 @@ def assert_counted(status, churn):
     calls = status["calls"]
     assert calls["allocs_seen"] == allocs
     assert calls["failed_allocs"] == failed
-    assert calls["frees_matched"] == frees
+    # An address that is used again before the daemon has looked counts as freed.
+    assert calls["frees_matched"] + calls["ended"] == frees + churn.ended()
     assert calls["failed_frees"] == failed_frees
     assert calls["superseded"] == calls["frees_unknown"] == 0
     lost = status["events"]["lost"]
@@ -44,17 +46,18 @@ def alone(start_daemon, workload, tmp_path):
 @pytest.mark.parametrize("attach", ["multi", "perf"])
 def test_every_function_on_many_threads(start_daemon, workload, tmp_path, attach):
     daemon = start_daemon("--attach", attach, libraries=USED)
-    churn = Churn(workload, tmp_path)
+    churn = Churn(workload, tmp_path, calls=MANY_CALLS)
     for _ in range(ROUNDS):
         churn.round()
         assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
 
     assert daemon.ctl("status")["attach_mode"] == attach
     assert set(churn.said["rows"]) == set(api_rows())
-    assert all(done for done, _, _ in churn.said["rows"].values())
+    assert {s for s, counts in churn.said["rows"].items() if not sum(counts)} == RESETS
+    assert churn.ended() > 100
     # Which function fails is left to chance; a rare one may have been spared.
     assert sum(failed > 0 for _, _, failed in churn.said["rows"].values()) > 40
-    assert churn.calls() >= 200_000
+    assert churn.calls() >= 550_000  # with each kind of link
     assert daemon.process_row(churn.pid)["partial"] == []
 
 

@@ -70,6 +70,7 @@ typedef unsigned int CUmemAccess_flags;
 typedef unsigned int CUexternalMemoryHandleType;
 typedef unsigned int CUdriverProcAddressQueryResult;
 typedef unsigned int CUjit_option;
+typedef unsigned int CUmemPool_attribute;
 typedef unsigned int CUlibraryOption;
 typedef struct CUexecAffinityParam_st CUexecAffinityParam;
 typedef struct CUctxCreateParams_st CUctxCreateParams;
@@ -79,6 +80,8 @@ typedef struct CUarrayMapInfo_st CUarrayMapInfo;
 #define CU_MEM_LOCATION_TYPE_HOST_NUMA_CURRENT 4
 #define CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR 1
 #define CU_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD 1
+#define CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT 5
+#define CU_MEMPOOL_ATTR_USED_MEM_CURRENT 7
 #define CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM 2
 
 enum { /* of CUdriverProcAddressQueryResult */

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Arrays and mipmapped arrays: handles with device memory. */
+#include <stdbool.h>
+
 #include "arena.h"
 #include "array.h"
 #include "block.h"
 #include "context.h"
 #include "driver_api.h"
 #include "macro.h"
+
+#define ARRAY_LAYERED 1
+#define ARRAY_CUBEMAP 4
 
 static size_t texel_bytes(CUarray_format format)
 {
@@ -23,6 +28,12 @@ static size_t texel_bytes(CUarray_format format)
 	return 0;
 }
 
+/* The depth of these is a number of layers, which every level has. */
+static bool is_layered(const CUDA_ARRAY3D_DESCRIPTOR *desc)
+{
+	return desc->Flags & (ARRAY_LAYERED | ARRAY_CUBEMAP);
+}
+
 /* Bytes of one level; 0 where the description is not valid. A height or depth of 0 counts as 1. */
 static size_t level_bytes(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int level)
 {
@@ -31,7 +42,7 @@ static size_t level_bytes(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int leve
 		desc->NumChannels,
 		MAX(desc->Width >> level, 1),
 		MAX(desc->Height >> level, 1),
-		MAX(desc->Depth >> level, 1),
+		MAX(desc->Depth >> (is_layered(desc) ? 0 : level), 1),
 	};
 
 	if (!desc->Width)
@@ -42,12 +53,26 @@ static size_t level_bytes(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int leve
 	return bytes;
 }
 
+/* What CUDA clamps the number to: the last level is a single texel. */
+static unsigned int levels_max(const CUDA_ARRAY3D_DESCRIPTOR *desc)
+{
+	size_t extent = MAX(desc->Width, desc->Height);
+	unsigned int levels = 1;
+
+	if (!is_layered(desc))
+		extent = MAX(extent, desc->Depth);
+	for (; extent > 1 && levels < 32; extent /= 2)
+		levels++;
+	return levels;
+}
+
 CUresult array_bytes(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels, size_t *ret)
 {
 	size_t sum = 0;
 
-	if (!desc || !levels || levels > 32)
+	if (!desc)
 		return CUDA_ERROR_INVALID_VALUE;
+	levels = MIN(MAX(levels, 1), levels_max(desc));
 	for (unsigned int level = 0; level < levels; level++) {
 		size_t bytes = level_bytes(desc, level);
 

@@ -6,9 +6,11 @@
 #include "block.h"
 #include "context.h"
 #include "driver_api.h"
+#include "macro.h"
 #include "share.h"
 
 #define STREAM_PER_THREAD 2 /* handles up to this one are CUDA's predefined streams */
+#define POOL_STEP (32ULL << 20)
 #define FREED_BY_FREE_ASYNC (BLOCK_MASK(ASYNC) | BLOCK_MASK(POOL_POINTER))
 
 static struct block *pool_find(CUmemoryPool pool)
@@ -32,6 +34,59 @@ static CUresult add_memory(const struct block *draft, CUdeviceptr *ret)
 	return r;
 }
 
+/* What a device allocates from where no pool is named, and the pool that nobody made. */
+static CUmemoryPool default_pools[SIM_MAX_DEVICES], current_pools[SIM_MAX_DEVICES];
+
+static struct block *pool_default(int device)
+{
+	struct block *pool = pool_find(default_pools[device]);
+
+	if (pool)
+		return pool;
+	if (block_add_handle(BLOCK_POOL, "cuDeviceGetDefaultMemPool", NULL, &pool))
+		return NULL;
+	pool->device = device;
+	default_pools[device] = (CUmemoryPool)(uintptr_t)pool->addr;
+	return pool;
+}
+
+static struct block *pool_current(int device)
+{
+	struct block *pool = pool_find(current_pools[device]);
+
+	return pool ? pool : pool_default(device);
+}
+
+struct pool_sum {
+	uint64_t pool, used;
+};
+
+static bool add_if_of_pool(struct block *block, void *arg)
+{
+	struct pool_sum *sum = arg;
+
+	if (block->type == BLOCK_ASYNC && block->parent == sum->pool)
+		sum->used += block->size;
+	return true;
+}
+
+static uint64_t pool_used(const struct block *pool)
+{
+	struct pool_sum sum = {.pool = pool->addr};
+
+	blocks_each(add_if_of_pool, &sum);
+	return sum.used;
+}
+
+/* A pool keeps what it has once taken, in whole steps, until it is trimmed. */
+static void pool_grow(struct block *pool, uint64_t used)
+{
+	uint64_t steps = (used + POOL_STEP - 1) / POOL_STEP;
+
+	if (pool->size < steps * POOL_STEP)
+		pool->size = steps * POOL_STEP;
+}
+
 static CUresult allocate(const char *api, CUdeviceptr *ret, size_t bytes, struct block *pool,
 			 CUstream stream)
 {
@@ -45,7 +100,10 @@ static CUresult allocate(const char *api, CUdeviceptr *ret, size_t bytes, struct
 		return CUDA_ERROR_INVALID_VALUE;
 	if (!stream_valid(stream))
 		return CUDA_ERROR_INVALID_HANDLE;
-	device = pool ? pool->device : ctx->device;
+	pool = pool ? pool : pool_current(ctx->device);
+	if (!pool)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	device = pool->device;
 	return add_memory(
 		&(struct block){
 			.type = BLOCK_ASYNC,
@@ -54,6 +112,7 @@ static CUresult allocate(const char *api, CUdeviceptr *ret, size_t bytes, struct
 			.charge = arena_round(bytes),
 			.device = device,
 			.ctx = ctx,
+			.parent = pool->addr,
 			.arena = arena_device(device),
 			.span = bytes,
 		},
@@ -113,9 +172,65 @@ static CUresult pool_create(const char *api, CUmemoryPool *ret, const CUmemPoolP
 	return pool_add(api, props->location.id, ret);
 }
 
-static CUresult pool_trim(CUmemoryPool pool)
+static CUresult pool_trim(CUmemoryPool handle, size_t keep)
 {
-	return pool_find(pool) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+	struct block *pool = pool_find(handle);
+	uint64_t used;
+
+	if (!pool)
+		return CUDA_ERROR_INVALID_VALUE;
+	used = pool_used(pool);
+	pool_grow(pool, used);
+	if (pool->size > keep) {
+		pool->size = 0;
+		pool_grow(pool, MAX(used, keep));
+	}
+	return CUDA_SUCCESS;
+}
+
+static CUresult pool_attribute(CUmemoryPool handle, CUmemPool_attribute attribute, void *value)
+{
+	struct block *pool = pool_find(handle);
+	uint64_t used;
+
+	if (!pool || !value)
+		return CUDA_ERROR_INVALID_VALUE;
+	used = pool_used(pool);
+	pool_grow(pool, used);
+	if (attribute != CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT &&
+	    attribute != CU_MEMPOOL_ATTR_USED_MEM_CURRENT)
+		return CUDA_ERROR_NOT_SUPPORTED;
+	*(cuuint64_t *)value =
+		attribute == CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT ? pool->size : used;
+	return CUDA_SUCCESS;
+}
+
+static CUresult pool_of_device(CUmemoryPool *ret, CUdevice device,
+			       struct block *(*which)(int device))
+{
+	struct block *pool;
+
+	if (!device_valid(device))
+		return CUDA_ERROR_INVALID_DEVICE;
+	if (!ret)
+		return CUDA_ERROR_INVALID_VALUE;
+	pool = which(device);
+	if (!pool)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	*ret = (CUmemoryPool)(uintptr_t)pool->addr;
+	return CUDA_SUCCESS;
+}
+
+static CUresult pool_choose(CUdevice device, CUmemoryPool handle)
+{
+	const struct block *pool = pool_find(handle);
+
+	if (!device_valid(device))
+		return CUDA_ERROR_INVALID_DEVICE;
+	if (!pool || pool->device != device)
+		return CUDA_ERROR_INVALID_VALUE;
+	current_pools[device] = handle;
+	return CUDA_SUCCESS;
 }
 
 static CUresult pool_export(int *ret_fd, CUmemoryPool handle, CUmemAllocationHandleType type)
@@ -250,8 +365,27 @@ CUresult cuMemPoolDestroy(CUmemoryPool pool)
 
 CUresult cuMemPoolTrimTo(CUmemoryPool pool, size_t keep)
 {
-	(void)keep;
-	return CALL(OTHER, pool_trim(pool));
+	return CALL(OTHER, pool_trim(pool, keep));
+}
+
+CUresult cuMemPoolGetAttribute(CUmemoryPool pool, CUmemPool_attribute attribute, void *value)
+{
+	return CALL(OTHER, pool_attribute(pool, attribute, value));
+}
+
+CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *pool, CUdevice device)
+{
+	return CALL(OTHER, pool_of_device(pool, device, pool_default));
+}
+
+CUresult cuDeviceGetMemPool(CUmemoryPool *pool, CUdevice device)
+{
+	return CALL(OTHER, pool_of_device(pool, device, pool_current));
+}
+
+CUresult cuDeviceSetMemPool(CUdevice device, CUmemoryPool pool)
+{
+	return CALL(OTHER, pool_choose(device, pool));
 }
 
 CUresult cuMemPoolExportToShareableHandle(void *handle, CUmemoryPool pool,

@@ -41,6 +41,8 @@ static bool print_block(struct block *block, void *f)
 
 	if (!kind)
 		return true;
+	if (block->type == BLOCK_PHYSICAL && block->device < 0)
+		kind = "host"; /* where it is decides */
 	fputc('{', f);
 	if (block->type == BLOCK_PHYSICAL) {
 		print_address(f, "ptr", block->lowest);

@@ -47,6 +47,10 @@
 	X(cuMemPoolCreate, "cuMemPoolCreate", 11020, 0)                                         \
 	X(cuMemPoolDestroy, "cuMemPoolDestroy", 11020, 0)                                       \
 	X(cuMemPoolTrimTo, "cuMemPoolTrimTo", 11020, 0)                                         \
+	X(cuMemPoolGetAttribute, "cuMemPoolGetAttribute", 11020, 0)                             \
+	X(cuDeviceGetDefaultMemPool, "cuDeviceGetDefaultMemPool", 11020, 0)                     \
+	X(cuDeviceGetMemPool, "cuDeviceGetMemPool", 11020, 0)                                   \
+	X(cuDeviceSetMemPool, "cuDeviceSetMemPool", 11020, 0)                                   \
 	X(cuMemPoolExportToShareableHandle, "cuMemPoolExportToShareableHandle", 11020, 0)       \
 	X(cuMemPoolImportFromShareableHandle, "cuMemPoolImportFromShareableHandle", 11020, 0)   \
 	X(cuMemPoolExportPointer, "cuMemPoolExportPointer", 11020, 0)                           \

@@ -25,6 +25,15 @@ RUNTIME_FORWARD(cudaMemPoolCreate, cuMemPoolCreate,
 		(cudaMemPool_t * pool, const struct cudaMemPoolProps *props), pool, props)
 RUNTIME_FORWARD(cudaMemPoolDestroy, cuMemPoolDestroy, (cudaMemPool_t pool), pool)
 RUNTIME_FORWARD(cudaMemPoolTrimTo, cuMemPoolTrimTo, (cudaMemPool_t pool, size_t keep), pool, keep)
+RUNTIME_FORWARD(cudaMemPoolGetAttribute, cuMemPoolGetAttribute,
+		(cudaMemPool_t pool, CUmemPool_attribute attribute, void *value), pool, attribute,
+		value)
+RUNTIME_FORWARD(cudaDeviceGetDefaultMemPool, cuDeviceGetDefaultMemPool,
+		(cudaMemPool_t * pool, int device), pool, device)
+RUNTIME_FORWARD(cudaDeviceGetMemPool, cuDeviceGetMemPool, (cudaMemPool_t * pool, int device), pool,
+		device)
+RUNTIME_FORWARD(cudaDeviceSetMemPool, cuDeviceSetMemPool, (int device, cudaMemPool_t pool), device,
+		pool)
 RUNTIME_FORWARD(cudaMemPoolExportToShareableHandle, cuMemPoolExportToShareableHandle,
 		(void *handle, cudaMemPool_t pool, enum cudaMemAllocationHandleType type,
 		 unsigned int flags),

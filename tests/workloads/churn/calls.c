@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "churn.h"
+
+#define PITCH_ELEMENT 4
+#define MANAGED_GLOBAL 1
+#define FD_HANDLE 1 /* CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, …EXTERNAL…OPAQUE_FD */
+
+typedef int (*ipc_fn)(uint64_t *ptr, CUipcMemHandle handle, unsigned int flags);
+typedef int (*pitched_fn)(struct cudaPitchedPtr *ptr, struct cudaExtent extent);
+typedef int (*array3d_fn)(uint64_t *ret, const struct cudaChannelFormatDesc *desc,
+			  struct cudaExtent extent, unsigned int flags);
+typedef int (*mipmap_fn)(uint64_t *ret, const struct cudaChannelFormatDesc *desc,
+			 struct cudaExtent extent, unsigned int levels, unsigned int flags);
+
+/* The first part that a function's name has. */
+static const struct {
+	const char *part;
+	enum way_back way;
+} ways[] = {
+	{"Mipmap", TO_FREE_MIPMAP},
+	{"MappedBuffer", TO_FREE},
+	{"ExternalMemory", TO_FORGET},
+	{"PoolImportPointer", TO_FREE_ASYNC},
+	{"FromPool", TO_FREE_ASYNC},
+	{"MemPool", TO_DESTROY_POOL},
+	{"Ipc", TO_CLOSE},
+	{"Graph", TO_DESTROY_GRAPH},
+	{"Array", TO_FREE_ARRAY},
+	{"egister", TO_UNREGISTER},
+	{"Host", TO_FREE_HOST},
+	{"MemCreate", TO_RELEASE},
+	{"MemRelease", TO_RELEASE},
+	{"ShareableHandle", TO_RELEASE},
+	{"Multicast", TO_RELEASE},
+	{"Async", TO_FREE_ASYNC},
+};
+
+enum way_back way_back(enum api api)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++)
+		if (strstr(names[api], ways[i].part))
+			return ways[i].way;
+	return TO_FREE;
+}
+
+bool takes_back(enum api api, const struct slot *slot)
+{
+	enum way_back needed = way_back(slot->api), way = way_back(api);
+
+	if (rows[api].pointer == POINTER_ARG32 && slot->ptr > UINT32_MAX)
+		return false;
+	return way == needed || (needed == TO_FREE_ASYNC && way == TO_FREE);
+}
+
+static uint64_t draw_size(struct worker *w, enum api api)
+{
+	if (draw(w, 128) == 0)
+		return 0;
+	if (rows[api].kind == KIND_DEVICE && rows[api].size == SIZE_BYTES)
+		return 1 + draw(w, 4 << 20);
+	return 1 + draw(w, PAGE);
+}
+
+static unsigned int draw_format(struct worker *w)
+{
+	static const unsigned char formats[] = {0x01, 0x02, 0x03, 0x08, 0x09, 0x0a, 0x10, 0x20};
+
+	return formats[draw(w, sizeof(formats))];
+}
+
+static struct cudaExtent draw_extent(struct worker *w)
+{
+	return (struct cudaExtent){1 + draw(w, 200), draw(w, 40), draw(w, 6)};
+}
+
+static CUDA_ARRAY3D_DESCRIPTOR draw_solid(struct worker *w)
+{
+	struct cudaExtent extent = draw_extent(w);
+
+	return (CUDA_ARRAY3D_DESCRIPTOR){
+		.Width = extent.width,
+		.Height = extent.height,
+		.Depth = extent.depth,
+		.Format = draw_format(w),
+		.NumChannels = 1U << draw(w, 3),
+		.Flags = draw(w, 4) == 0, /* layered */
+	};
+}
+
+static struct cudaChannelFormatDesc draw_texel(struct worker *w)
+{
+	static const int bits[] = {8, 16, 32};
+	int each = bits[draw(w, 3)], channels = (int)draw(w, 3);
+
+	return (struct cudaChannelFormatDesc){
+		.x = each,
+		.y = channels > 0 ? each : 0,
+		.z = channels > 1 ? each : 0,
+		.w = channels > 1 ? each : 0,
+		.f = (enum cudaChannelFormatKind)draw(w, 2),
+	};
+}
+
+static int driver_array(struct worker *w, enum api api, uint64_t *ret)
+{
+	api_fn fn = (api_fn)world.functions[api];
+	CUDA_ARRAY3D_DESCRIPTOR solid = draw_solid(w);
+	CUDA_ARRAY3D_DESCRIPTOR_v1 solid32 = {
+		.Width = (unsigned int)solid.Width,
+		.Height = (unsigned int)solid.Height,
+		.Depth = (unsigned int)solid.Depth,
+		.Format = solid.Format,
+		.NumChannels = solid.NumChannels,
+		.Flags = solid.Flags,
+	};
+	CUDA_ARRAY_DESCRIPTOR plane = {
+		.Width = solid.Width,
+		.Height = solid.Height,
+		.Format = solid.Format,
+		.NumChannels = solid.NumChannels,
+	};
+	CUDA_ARRAY_DESCRIPTOR_v1 plane32 = {
+		.Width = solid32.Width,
+		.Height = solid32.Height,
+		.Format = solid.Format,
+		.NumChannels = solid.NumChannels,
+	};
+	const void *desc = rows[api].size == SIZE_PLANE32   ? (void *)&plane32
+			   : rows[api].size == SIZE_PLANE   ? (void *)&plane
+			   : rows[api].size == SIZE_SOLID32 ? (void *)&solid32
+							    : (void *)&solid;
+
+	return fn((uintptr_t)ret, (uintptr_t)desc, draw(w, 12), 0, 0);
+}
+
+static int runtime_array(struct worker *w, enum api api, uint64_t *ret)
+{
+	struct cudaChannelFormatDesc texel = draw_texel(w);
+	struct cudaExtent extent = draw_extent(w);
+	void *fn = world.functions[api];
+
+	if (rows[api].size == SIZE_TEXELS3D)
+		return ((array3d_fn)fn)(ret, &texel, extent, 0);
+	if (rows[api].size == SIZE_TEXELS_MIPMAP)
+		return ((mipmap_fn)fn)(ret, &texel, extent, (unsigned int)draw(w, 12),
+				       draw(w, 4) == 0);
+	return ((api_fn)fn)((uintptr_t)ret, (uintptr_t)&texel, extent.width, extent.height, 0);
+}
+
+static int array(struct worker *w, enum api api, uint64_t *ret)
+{
+	return rows[api].size >= SIZE_TEXELS ? runtime_array(w, api, ret)
+					     : driver_array(w, api, ret);
+}
+
+static int pitched(struct worker *w, enum api api, uint64_t *ret)
+{
+	struct cudaPitchedPtr ptr = {0};
+	struct cudaExtent extent = {1 + draw(w, 500), 1 + draw(w, 20), 1 + draw(w, 5)};
+	int error = ((pitched_fn)world.functions[api])(&ptr, extent);
+
+	*ret = (uintptr_t)ptr.ptr;
+	return error;
+}
+
+/* On the device, or on the host in one of its forms. */
+static int create(struct worker *w, struct slot *slot)
+{
+	CUmemAllocationProp prop = {.type = 1, .requestedHandleTypes = FD_HANDLE};
+
+	if (draw(w, 4)) {
+		prop.location.type = 1;
+		prop.location.id = (int)draw(w, DEVICES);
+	} else {
+		prop.location.type = 2 + (unsigned int)draw(w, 3);
+	}
+	slot->size = physical_size(w);
+	return ((api_fn)world.functions[slot->api])((uintptr_t)&slot->ptr, slot->size,
+						    (uintptr_t)&prop, 0, 0);
+}
+
+static int physical(struct worker *w, struct slot *slot)
+{
+	CUmulticastObjectProp prop = {.numDevices = DEVICES, .size = GRANULE};
+	uint64_t ret = (uintptr_t)&slot->ptr;
+	api_fn fn = (api_fn)world.functions[slot->api];
+	int error;
+
+	slot->size = GRANULE;
+	if (slot->api == API_cuMemCreate)
+		error = create(w, slot);
+	else if (slot->api == API_cuMulticastCreate)
+		error = fn(ret, (uintptr_t)&prop, 0, 0, 0);
+	else
+		error = fn(ret, (uint64_t)world.physical_fd, FD_HANDLE, 0, 0);
+	slot->handles = !error;
+	slot->mapped[0] = slot->mapped[1] = false;
+	return error;
+}
+
+/* The driver closes the descriptor, if it takes it. */
+static int import_external(enum api api, uint64_t *ret)
+{
+	CUDA_EXTERNAL_MEMORY_HANDLE_DESC desc = {.type = FD_HANDLE, .size = GRANULE};
+	int error;
+
+	desc.handle.fd = dup(world.physical_fd);
+	error = ((api_fn)world.functions[api])((uintptr_t)ret, (uintptr_t)&desc, 0, 0, 0);
+	if (error)
+		close(desc.handle.fd);
+	return error;
+}
+
+static int view(enum api api, uint64_t *ret)
+{
+	CUDA_EXTERNAL_MEMORY_BUFFER_DESC buffer = {.size = PAGE};
+	CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC driver = {
+		.arrayDesc = {.Width = 16, .Height = 16, .Format = 0x20, .NumChannels = 1},
+		.numLevels = 1,
+	};
+	struct cudaExternalMemoryMipmappedArrayDesc runtime = {
+		.formatDesc = {.x = 32, .f = cudaChannelFormatKindFloat},
+		.extent = {16, 16, 0},
+		.numLevels = 1,
+	};
+	const void *desc = rows[api].space == SPACE_MEMORY     ? (void *)&buffer
+			   : rows[api].family == FAMILY_CUDART ? (void *)&runtime
+							       : (void *)&driver;
+
+	return ((api_fn)world.functions[api])((uintptr_t)ret, (uintptr_t)world.external,
+					      (uintptr_t)desc, 0, 0);
+}
+
+static int make_pool(struct worker *w, enum api api, uint64_t *ret)
+{
+	CUmemPoolProps props = {.allocType = 1, .location = {.type = 1}};
+
+	props.location.id = (int)draw(w, DEVICES);
+	if (strstr(names[api], "Import"))
+		return ((api_fn)world.functions[api])((uintptr_t)ret, (uint64_t)world.pool_fd,
+						      FD_HANDLE, 0, 0);
+	return ((api_fn)world.functions[api])((uintptr_t)ret, (uintptr_t)&props, 0, 0, 0);
+}
+
+static int graph(enum api api, uint64_t *ret)
+{
+	CUDA_GRAPH_INSTANTIATE_PARAMS params = {0};
+	uint64_t third = strstr(names[api], "WithParams") ? (uintptr_t)&params : 0;
+
+	return ((api_fn)world.functions[api])((uintptr_t)ret, (uintptr_t)world.graph, third, 0, 0);
+}
+
+static int plain(struct worker *w, enum api api, size_t index, uint64_t *ret)
+{
+	api_fn fn = (api_fn)world.functions[api];
+	uint64_t pitch = 0, out = (uintptr_t)ret, third = 0;
+
+	if (rows[api].pointer == POINTER_OUT32)
+		*ret = UINT64_MAX << 32; /* the upper half is not the function's */
+	if (rows[api].size == SIZE_PITCH || rows[api].size == SIZE_PITCH32)
+		return fn(out, (uintptr_t)&pitch, draw_size(w, api), 1 + draw(w, 16),
+			  PITCH_ELEMENT);
+	if (rows[api].pointer == POINTER_ARG)
+		out = *ret = (uintptr_t)&world.pages[index * PAGE];
+	if (rows[api].place == PLACE_POOL)
+		third = (uintptr_t)world.pools[draw(w, DEVICES)];
+	else if (rows[api].kind == KIND_MANAGED)
+		third = MANAGED_GLOBAL;
+	return fn(out, draw_size(w, api), third, 0, 0);
+}
+
+static int allocate(struct worker *w, struct slot *slot, size_t index)
+{
+	enum api api = slot->api;
+
+	if (rows[api].space == SPACE_PHYSICAL)
+		return physical(w, slot);
+	if (rows[api].space == SPACE_POOL)
+		return make_pool(w, api, &slot->ptr);
+	if (rows[api].space == SPACE_EXTERNAL)
+		return import_external(api, &slot->ptr);
+	if (rows[api].space == SPACE_GRAPH)
+		return graph(api, &slot->ptr);
+	if (rows[api].kind == KIND_NONE)
+		return view(api, &slot->ptr);
+	if (rows[api].space == SPACE_ARRAY)
+		return array(w, api, &slot->ptr);
+	if (rows[api].size == SIZE_PITCHED)
+		return pitched(w, api, &slot->ptr);
+	if (strstr(names[api], "IpcOpen"))
+		return ((ipc_fn)world.functions[api])(&slot->ptr, world.exported[index], 0);
+	if (strstr(names[api], "ImportPointer"))
+		return ((api_fn)world.functions[api])(
+			(uintptr_t)&slot->ptr, (uintptr_t)world.pools[0],
+			(uintptr_t)&world.pointers[draw(w, EXPORTED)], 0, 0);
+	return plain(w, api, index, &slot->ptr);
+}
+
+void fill(struct worker *w, struct slot *slot, size_t index)
+{
+	int error;
+
+	slot->ptr = 0;
+	error = allocate(w, slot, index);
+	if (rows[slot->api].pointer == POINTER_OUT32)
+		slot->ptr = (uint32_t)slot->ptr;
+	count(w, slot->api, error ? FAILED : slot->ptr ? DONE : NOTHING);
+	if (error)
+		slot->ptr = 0;
+}
+
+int release(struct worker *w, enum api api, uint64_t ptr, bool is_allocation)
+{
+	int error = ((api_fn)world.functions[api])(ptr, 0, 0, 0, 0);
+
+	count(w, api, error ? FAILED : ptr && is_allocation ? DONE : NOTHING);
+	return error;
+}
+
+void empty(struct worker *w, struct slot *slot)
+{
+	enum api api;
+
+	do
+		api = draw_row(w, ACTION_FREE);
+	while (!takes_back(api, slot));
+	if (!release(w, api, slot->ptr, rows[slot->api].kind != KIND_NONE))
+		slot->ptr = 0;
+}
+
+static void add_nodes(struct worker *w, enum api allocate_node, enum api free_node)
+{
+	CUDA_MEM_ALLOC_NODE_PARAMS params = {
+		.poolProps = {.allocType = 1, .location = {.type = 1}},
+		.bytesize = PAGE,
+	};
+	CUgraphNode node;
+	int error = ((api_fn)world.functions[allocate_node])(
+		(uintptr_t)&node, (uintptr_t)world.graph, 0, 0, (uintptr_t)&params);
+
+	count(w, allocate_node, error ? FAILED : NOTHING);
+	if (error)
+		return;
+	error = ((api_fn)world.functions[free_node])((uintptr_t)&node, (uintptr_t)world.graph, 0, 0,
+						     params.dptr);
+	count(w, free_node, error ? FAILED : NOTHING);
+}
+
+static void ask(struct worker *w, enum api api)
+{
+	unsigned int device = (unsigned int)draw(w, DEVICES);
+	uint64_t pool = (uintptr_t)world.pools[device], answer = 0;
+	api_fn fn = (api_fn)world.functions[api];
+	int error;
+
+	if (rows[api].action == ACTION_POOL_GET)
+		error = fn((uintptr_t)&answer, device, 0, 0, 0);
+	else if (rows[api].action == ACTION_POOL_SET)
+		error = fn(device, pool, 0, 0, 0);
+	else
+		error = fn(pool, rows[api].action == ACTION_TRIM ? draw(w, 1 << 20) : 5,
+			   (uintptr_t)&answer, 0, 0);
+	count(w, api, error ? FAILED : NOTHING);
+}
+
+void side_call(struct worker *w)
+{
+	static const enum api_action actions[] = {ACTION_TRIM, ACTION_POOL_GET, ACTION_POOL_SET,
+						  ACTION_POOL_ASK};
+
+	if (draw(w, 16) == 0 && !world.driver_only)
+		add_nodes(w, API_cudaGraphAddMemAllocNode, API_cudaGraphAddMemFreeNode);
+	else if (draw(w, 16) == 0)
+		add_nodes(w, API_cuGraphAddMemAllocNode, API_cuGraphAddMemFreeNode);
+	else
+		ask(w, draw_row(w, actions[draw(w, ARRAY_SIZE(actions))]));
+}
