@@ -182,14 +182,26 @@ static __always_inline __s8 current_device(struct process_image *p, const struct
 	return context ? context->device : DEVICE_UNKNOWN;
 }
 
+/* Its handle goes at once too: another thread's next context may have it before the call returns.
+ */
+static __always_inline void context_destroy(struct process_image *p, struct context_call *call)
+{
+	struct live_key key = handle_key(p, SPACE_CONTEXT, call->pointer);
+	struct handle *context = bpf_map_lookup_elem(&handles, &key);
+
+	if (!context || context->flags & HANDLE_PRIMARY)
+		return;
+	call->device = (__u8)context->device;
+	call->released = 1;
+	context_end(p, call, context->number);
+	handle_remove(p, &key);
+}
+
 static __always_inline void context_entry(struct pt_regs *ctx, struct process_image *p,
 					  struct thread *th, const volatile struct api_row *row,
 					  __u32 cookie)
 {
 	struct context_call *call = &th->calls[row->family % FAMILY_MAX];
-	struct live_key key;
-	struct handle *context;
-
 	/* A second probe on the same code, as in is_inner(). */
 	if (call->sp == PT_REGS_SP(ctx) && call->cookie != cookie &&
 	    COOKIE_API(call->cookie) == COOKIE_API(cookie))
@@ -211,10 +223,7 @@ static __always_inline void context_entry(struct pt_regs *ctx, struct process_im
 		primary_release(p, call);
 		break;
 	case ACTION_CONTEXT_DESTROY:
-		key = handle_key(p, SPACE_CONTEXT, call->pointer);
-		context = bpf_map_lookup_elem(&handles, &key);
-		if (context && !(context->flags & HANDLE_PRIMARY))
-			context_end(p, call, context->number);
+		context_destroy(p, call);
 		break;
 	default:
 		break;
@@ -225,12 +234,17 @@ static __always_inline void context_failed(struct process_image *p, const struct
 					   __u8 action)
 {
 	struct live_key key = handle_key(p, SPACE_ENDED, call->ended);
+	struct handle context = {.device = (__s8)call->device, .number = call->ended};
 	struct handle *primary;
 
 	if (call->ended)
 		handle_remove(p, &key);
-	if (action == ACTION_CONTEXT_DESTROY)
+	if (action == ACTION_CONTEXT_DESTROY) {
+		key = handle_key(p, SPACE_CONTEXT, call->pointer);
+		if (call->released)
+			handle_put(p, &key, &context);
 		return;
+	}
 	key = handle_key(p, SPACE_PRIMARY, call->device);
 	primary = bpf_map_lookup_elem(&handles, &key);
 	if (!primary)
@@ -267,16 +281,6 @@ static __always_inline void primary_retained(struct task_struct *task, struct pr
 		handle_put(p, &key, &fresh);
 }
 
-static __always_inline void context_destroyed(struct process_image *p, struct thread *th,
-					      const struct context_call *call)
-{
-	struct live_key key = handle_key(p, SPACE_CONTEXT, call->pointer);
-
-	handle_remove(p, &key);
-	if (th->current == call->pointer)
-		context_pop(th);
-}
-
 static __always_inline void context_return(struct pt_regs *ctx, struct task_struct *task,
 					   struct process_image *p, struct thread *th,
 					   const volatile struct api_row *row)
@@ -302,7 +306,8 @@ static __always_inline void context_return(struct pt_regs *ctx, struct task_stru
 		context_created(p, th, call);
 		break;
 	case ACTION_CONTEXT_DESTROY:
-		context_destroyed(p, th, call);
+		if (th->current == call->pointer)
+			context_pop(th);
 		break;
 	case ACTION_CONTEXT_SET:
 		if (call->pointer)
