@@ -27,7 +27,7 @@ static __always_inline void abandon(struct process_image *p, struct thread *th)
 	if (p)
 		__sync_fetch_and_add(&p->lost_returns, 1);
 	if (is_same && th->unmapped)
-		unmap_end(p, th, 0);
+		unmap_end(th, 0);
 	if (is_same && th->taken.id)
 		report_freed(p, th);
 	else
@@ -120,7 +120,7 @@ static __always_inline void end_call(struct pt_regs *ctx, struct task_struct *ta
 	if (row->action == ACTION_FREE)
 		free_end(p, th, row, result);
 	else if (row->action == ACTION_UNMAP)
-		unmap_end(p, th, result);
+		unmap_end(th, result);
 	else if (row->action == ACTION_ALLOC && result)
 		alloc_failed(p, th, row, result);
 	else if (row->action == ACTION_ALLOC)

@@ -97,6 +97,28 @@ static __always_inline void physical_mapped(struct process_image *p, struct thre
 	__sync_fetch_and_add(&handle->counts, HANDLE_MAPPING);
 }
 
+/* Functions of their own, which the verifier looks at once and not at every turn of the loops
+ * below. They return the size of the mapping, 0: there is none, or it is larger than what is left.
+ */
+__noinline __u64 unmap_one(__u64 at, __u64 left)
+{
+	struct process_image *p = process_find(bpf_get_current_task_btf());
+	struct live_key place = {}, key = {};
+	struct mapping *m;
+
+	if (!p)
+		return 0;
+	place = handle_key(p, SPACE_MEMORY, at);
+	m = bpf_map_lookup_elem(&mappings, &place);
+	if (!m || m->size > left)
+		return 0;
+	key = handle_key(p, SPACE_PHYSICAL, m->handle);
+	m->taken.id = 0;
+	if (is_of(&key, m->id) && handle_drop(p, &key, HANDLE_MAPPING) == DROP_LAST)
+		live_take(p, &key, bpf_map_lookup_elem(&live, &key), &m->taken);
+	return m->size;
+}
+
 /* At entry: the last mapping may be what keeps the memory, whose handle is another's from then on.
  */
 static __always_inline void unmap_begin(struct process_image *p, struct thread *th)
@@ -105,19 +127,13 @@ static __always_inline void unmap_begin(struct process_image *p, struct thread *
 	__u32 i;
 
 	for (i = 0; i < UNMAP_MAX && left; i++) {
-		struct live_key place = handle_key(p, SPACE_MEMORY, at);
-		struct mapping *m = bpf_map_lookup_elem(&mappings, &place);
-		struct live_key key = handle_key(p, SPACE_PHYSICAL, 0);
+		__u64 size = unmap_one(at, left);
 
-		if (!m || !m->size || m->size > left)
+		if (!size)
 			return;
-		key.addr = m->handle;
-		m->taken.id = 0;
-		if (is_of(&key, m->id) && handle_drop(p, &key, HANDLE_MAPPING) == DROP_LAST)
-			live_take(p, &key, bpf_map_lookup_elem(&live, &key), &m->taken);
 		th->unmapped = i + 1;
-		at += m->size;
-		left -= m->size;
+		at += size;
+		left -= size;
 	}
 	if (left) {
 		count(COUNTER_LOST_HANDLE);
@@ -138,27 +154,43 @@ static __always_inline void remap(struct process_image *p, const struct mapping 
 		live_put_back(p, &key, &m->taken, result);
 }
 
-static __always_inline void unmap_end(struct process_image *p, struct thread *th, __s32 result)
+__noinline __u64 unmapped_one(__u64 at, __u32 api, __s32 result)
+{
+	struct process_image *p = process_find(bpf_get_current_task_btf());
+	struct live_key place = {};
+	struct mapping *m;
+	__u64 size;
+
+	if (!p)
+		return 0;
+	place = handle_key(p, SPACE_MEMORY, at);
+	m = bpf_map_lookup_elem(&mappings, &place);
+	if (!m)
+		return 0;
+	size = m->size;
+	if (result) {
+		remap(p, m, result);
+		return size;
+	}
+	if (m->taken.id) {
+		count(COUNTER_FREES_MATCHED);
+		report(p, EVENT_FREE, m->handle, &m->taken, api);
+	}
+	mapping_remove(p, &place);
+	return size;
+}
+
+static __always_inline void unmap_end(struct thread *th, __s32 result)
 {
 	__u64 at = th->pointer;
 	__u32 i;
 
 	for (i = 0; i < UNMAP_MAX && i < th->unmapped; i++) {
-		struct live_key place = handle_key(p, SPACE_MEMORY, at);
-		struct mapping *m = bpf_map_lookup_elem(&mappings, &place);
+		__u64 size = unmapped_one(at, COOKIE_API(th->cookie), result);
 
-		if (!m)
+		if (!size)
 			break;
-		at += m->size;
-		if (result) {
-			remap(p, m, result);
-			continue;
-		}
-		if (m->taken.id) {
-			count(COUNTER_FREES_MATCHED);
-			report(p, EVENT_FREE, m->handle, &m->taken, COOKIE_API(th->cookie));
-		}
-		mapping_remove(p, &place);
+		at += size;
 	}
 	th->unmapped = 0;
 }
