@@ -257,11 +257,11 @@ def read_ledger(path):
     """The truth as the simulated driver knows it, as a set of comparable entries."""
     with open(path, encoding="utf-8") as ledger:
         rows = [json.loads(line) for line in ledger]
-    return {(r["ptr"], r["size"], r["kind"], r["api"]) for r in rows}
+    return {(r["ptr"] or r["handle"], r["size"], r["kind"], r["api"]) for r in rows}
 
 
 def as_entries(allocations):
-    return {(a["ptr"], a["size"] or 0, a["kind"], a["api"]) for a in allocations}
+    return {(a["ptr"] or a["handle"], a["size"] or 0, a["kind"], a["api"]) for a in allocations}
 
 
 @pytest.fixture
