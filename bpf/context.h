@@ -170,12 +170,16 @@ static __always_inline void primary_release(struct process_image *p, struct cont
 		primary_end(p, call);
 }
 
-/* The device of the thread's current context, as far as it is known. */
+/* The device of the thread's current context, as far as it is known; where it has none, that of
+ * which the runtime would make one current.
+ */
 static __always_inline __s8 current_device(struct process_image *p, const struct thread *th)
 {
 	struct live_key key = handle_key(p, SPACE_CONTEXT, th->current);
 	struct handle *context;
 
+	if (th->current == CURRENT_NONE)
+		return device_of(th->device);
 	if (th->current & CURRENT_DEVICE)
 		return device_of(th->current);
 	context = bpf_map_lookup_elem(&handles, &key);

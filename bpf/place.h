@@ -73,6 +73,7 @@ static __always_inline void place_stream(struct process_image *p, struct place *
 
 	if (!pool)
 		return;
+	pool_settle(p, pool);
 	place->kind = pool->kind;
 	place->pool = pool->number;
 }

@@ -25,7 +25,9 @@ static __always_inline void pool_report(struct process_image *p, __u32 type, __u
 		report(p, type, addr, &value, result);
 }
 
-/* A device stands for the pool that it uses; `id` is the number of the one that nobody made. */
+/* A device stands for the pool that it uses: its number and, unless it is the one that nobody made,
+ * in place of `counts` its handle. `id` is the number of that one.
+ */
 static __always_inline struct handle *pool_of_device(struct process_image *p, __s8 device)
 {
 	struct live_key key = handle_key(p, SPACE_POOL, CURRENT_DEVICE | (__u8)device);
@@ -64,7 +66,23 @@ static __always_inline void pool_set(struct process_image *p, const struct threa
 	if (!of_device || !pool)
 		return;
 	of_device->number = pool->number;
+	of_device->counts = key.addr;
 	of_device->kind = pool->kind;
+}
+
+/* Where the pool that a device used is no more, it uses its own again. */
+static __always_inline void pool_settle(struct process_image *p, struct handle *of_device)
+{
+	struct live_key key = handle_key(p, SPACE_POOL, of_device->counts);
+	struct handle *pool;
+
+	if (of_device->number == of_device->id)
+		return;
+	pool = bpf_map_lookup_elem(&handles, &key);
+	if (pool && pool->number == of_device->number)
+		return;
+	of_device->number = of_device->id;
+	of_device->kind = KIND_DEVICE;
 }
 
 #define POOL_RESERVED \

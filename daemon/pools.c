@@ -63,7 +63,8 @@ void pools_restore(struct table *pools, uint64_t handle, const struct handle *kn
 	struct pool *pool = get(pools, number >> POOL_BITS ? 0 : number);
 
 	if (pool)
-		name(pool, known->id ? 0 : handle, known->device, known->kind);
+		name(pool, known->id ? 0 : handle, known->device,
+		     known->id ? KIND_DEVICE : known->kind);
 }
 
 void pools_add(struct table *pools, uint32_t number, uint64_t bytes)

@@ -12,7 +12,7 @@ CALLS = 3000
 DROPS = ("process_limit", "live_full", "unreadable")
 
 
-# They end all that was made on a device: see test_semantics.py.
+# They end all that was made on a device: see test_contexts.py.
 RESETS = {
     "cudaDeviceReset",
     "cuDevicePrimaryCtxReset",

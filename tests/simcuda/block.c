@@ -6,6 +6,7 @@
 #include "arena.h"
 #include "block.h"
 #include "macro.h"
+#include "pool.h"
 
 #define BUCKET_BITS 18
 #define BUCKETS (1U << BUCKET_BITS)
@@ -102,6 +103,10 @@ static struct block *spare_take(void)
 
 static void account(const struct block *block, int sign)
 {
+	if (block->pool && sign > 0)
+		pool_take(block->pool, block->charge);
+	else if (block->pool)
+		pool_give(block->pool, block->charge);
 	if (block->device >= 0)
 		used[block->device] += (uint64_t)sign * block->charge;
 	if (!traits[block->type].kind)

@@ -9,11 +9,14 @@
 
 struct arena;
 struct context;
+struct pool;
 
 /* X(type, kind in the ledger or NULL, comes from real memory that is unmapped at the end) */
 #define BLOCK_TYPES(X)                                                            \
 	X(DEVICE, "device", 0)                                                    \
 	X(ASYNC, "device", 0)                                                     \
+	X(ASYNC_HOST, "host", 0)                                                  \
+	X(ASYNC_MANAGED, "managed", 0)                                            \
 	X(MANAGED, "managed", 1)                                                  \
 	X(HOST, "host", 1)                                                        \
 	X(REGISTERED, "host", 0)                                                  \
@@ -55,6 +58,7 @@ struct block {
 	uint64_t span;      /* addresses that it takes of the arena, or bytes of real memory */
 	struct arena *arena;
 	struct context *ctx; /* ends with it; NULL: with nothing */
+	struct pool *pool;   /* that it is, or that it is from */
 	uint64_t parent;     /* mapping: the handle; node: the graph; IPC: whose memory it is */
 	uint64_t lowest;     /* physical memory, while the ledger is written: lowest mapping */
 	const char *api;

@@ -8,6 +8,7 @@
 #include "call.h"
 #include "driver_api.h"
 #include "simcuda.h"
+#include "visible.h"
 
 struct sim_settings sim_settings;
 
@@ -16,8 +17,10 @@ static pthread_mutex_t init_mutex = PTHREAD_MUTEX_INITIALIZER;
 static bool ready;
 
 /* All under call_mutex. */
-static unsigned int fail_left;
-static CUresult fail_error;
+static struct failures {
+	unsigned int left;
+	CUresult error;
+} memory_failures, place_failures;
 static uint64_t random_state;
 static uint64_t counts[2][2]; /* [ALLOC, FREE][ok, failed] */
 
@@ -37,13 +40,18 @@ static uint64_t setting(const char *name, uint64_t otherwise, uint64_t max)
 
 static void settings_read(void)
 {
+	const char *visible;
+
 	sim_settings = (struct sim_settings){
-		.devices = (int)setting("SIMCUDA_DEVICES", 2, SIM_MAX_DEVICES),
 		.device_bytes = setting("SIMCUDA_DEVICE_BYTES", 80ULL << 30, 1ULL << 41),
 		.init_ms = (unsigned int)setting("SIMCUDA_INIT_MS", 100, 600000),
 		.fail_permille = (unsigned int)setting("SIMCUDA_FAIL_PERMILLE", 0, 1000),
 		.seed = setting("SIMCUDA_SEED", 1, UINT64_MAX),
 	};
+	/* Most programs that set it for others to look at run on whatever there is. */
+	visible = getenv("SIMCUDA_DEVICES") ? getenv("CUDA_VISIBLE_DEVICES") : NULL;
+	sim_settings.devices = visible_devices(
+		visible, (int)setting("SIMCUDA_DEVICES", 2, SIM_MAX_DEVICES), sim_settings.board);
 }
 
 static void sleep_ms(unsigned int ms)
@@ -87,17 +95,28 @@ static bool drawn_to_fail(void)
 	return (random_state >> 16) % 1000 < sim_settings.fail_permille;
 }
 
+static CUresult ordered_to_fail(struct failures *failures)
+{
+	if (!failures->left)
+		return CUDA_SUCCESS;
+	failures->left--;
+	return failures->error;
+}
+
 CUresult call_begin(enum call_kind kind)
 {
+	CUresult r;
+
 	pthread_mutex_lock(&call_mutex);
 	if (!ready)
 		return CUDA_ERROR_NOT_INITIALIZED;
 	if (kind == CALL_OTHER)
 		return CUDA_SUCCESS;
-	if (fail_left) {
-		fail_left--;
-		return fail_error;
-	}
+	if (kind == CALL_PLACE)
+		return ordered_to_fail(&place_failures);
+	r = ordered_to_fail(&memory_failures);
+	if (r)
+		return r;
 	return drawn_to_fail() ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
 }
 
@@ -119,12 +138,21 @@ void simcuda_outer(const char *api)
 	outer_api = api;
 }
 
-void simcuda_fail_next(unsigned int n, int error)
+static void fail_next(struct failures *failures, unsigned int n, int error)
 {
 	pthread_mutex_lock(&call_mutex);
-	fail_left = n;
-	fail_error = (CUresult)error;
+	*failures = (struct failures){.left = n, .error = (CUresult)error};
 	pthread_mutex_unlock(&call_mutex);
+}
+
+void simcuda_fail_next(unsigned int n, int error)
+{
+	fail_next(&memory_failures, n, error);
+}
+
+void simcuda_fail_next_place(unsigned int n, int error)
+{
+	fail_next(&place_failures, n, error);
 }
 
 static uint64_t count_of(int what, bool failed)

@@ -7,11 +7,13 @@
 
 #define SIM_MAX_DEVICES 16
 
-/* ALLOC, FREE: counted, and may be made to fail; MAP: may be made to fail; OTHER: neither. */
-enum call_kind { CALL_ALLOC, CALL_FREE, CALL_MAP, CALL_OTHER };
+/* ALLOC, FREE: counted, and may be made to fail; MAP: may be made to fail; PLACE (contexts, pools):
+ * likewise, apart from the others; OTHER: neither. */
+enum call_kind { CALL_ALLOC, CALL_FREE, CALL_MAP, CALL_PLACE, CALL_OTHER };
 
 struct sim_settings {
 	int devices;
+	int board[SIM_MAX_DEVICES]; /* behind each ordinal */
 	uint64_t device_bytes;
 	unsigned int init_ms;
 	unsigned int fail_permille;

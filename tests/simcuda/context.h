@@ -10,7 +10,7 @@
 struct context {
 	uint64_t serial; /* tells successive contexts in one place apart; 0: none lives here */
 	int device;
-	unsigned int retains; /* primary contexts only */
+	unsigned int retains; /* primary contexts only; what is left when it is reset stays */
 };
 
 /* The calling thread's current context, or NULL if it has none or that one is gone. */

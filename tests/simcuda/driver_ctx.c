@@ -3,6 +3,7 @@
 #include "context.h"
 #include "driver_api.h"
 #include "macro.h"
+#include "pool.h"
 
 #define MAX_CONTEXTS 256
 #define STACK_MAX 32
@@ -52,13 +53,15 @@ static struct context *context_of(CUcontext handle)
 
 static void begin(struct context *ctx, int device)
 {
-	*ctx = (struct context){.serial = ++last_serial, .device = device};
+	ctx->serial = ++last_serial;
+	ctx->device = device;
 }
 
+/* References to a primary context outlive it: it lives again when it is next asked for. */
 static void end(struct context *ctx)
 {
 	blocks_remove_of_context(ctx);
-	*ctx = (struct context){};
+	ctx->serial = 0;
 }
 
 static CUresult push(struct context *ctx)
@@ -136,6 +139,16 @@ static CUresult get_device(CUdevice *ret)
 	return CUDA_SUCCESS;
 }
 
+static CUresult synchronize(void)
+{
+	struct context *ctx;
+	CUresult r = context_need(&ctx);
+
+	if (!r)
+		pools_settle();
+	return r;
+}
+
 static CUresult primary_retain(CUcontext *ret, int device)
 {
 	if (!device_valid(device))
@@ -153,9 +166,9 @@ static CUresult primary_release(int device)
 {
 	if (!device_valid(device))
 		return CUDA_ERROR_INVALID_DEVICE;
-	if (!contexts[device].serial)
+	if (!contexts[device].retains)
 		return CUDA_ERROR_INVALID_CONTEXT;
-	if (!--contexts[device].retains)
+	if (!--contexts[device].retains && contexts[device].serial)
 		end(&contexts[device]);
 	return CUDA_SUCCESS;
 }
@@ -172,13 +185,13 @@ static CUresult primary_reset(int device)
 CUresult cuCtxCreate(CUcontext *ctx, unsigned int flags, CUdevice device)
 {
 	(void)flags;
-	return CALL(OTHER, create(ctx, device));
+	return CALL(PLACE, create(ctx, device));
 }
 
 CUresult cuCtxCreate_v2(CUcontext *ctx, unsigned int flags, CUdevice device)
 {
 	(void)flags;
-	return CALL(OTHER, create(ctx, device));
+	return CALL(PLACE, create(ctx, device));
 }
 
 CUresult cuCtxCreate_v3(CUcontext *ctx, CUexecAffinityParam *affinity, int num_affinity,
@@ -187,7 +200,7 @@ CUresult cuCtxCreate_v3(CUcontext *ctx, CUexecAffinityParam *affinity, int num_a
 	(void)affinity;
 	(void)num_affinity;
 	(void)flags;
-	return CALL(OTHER, create(ctx, device));
+	return CALL(PLACE, create(ctx, device));
 }
 
 CUresult cuCtxCreate_v4(CUcontext *ctx, CUctxCreateParams *params, unsigned int flags,
@@ -195,22 +208,22 @@ CUresult cuCtxCreate_v4(CUcontext *ctx, CUctxCreateParams *params, unsigned int 
 {
 	(void)params;
 	(void)flags;
-	return CALL(OTHER, create(ctx, device));
+	return CALL(PLACE, create(ctx, device));
 }
 
 CUresult cuCtxDestroy(CUcontext ctx)
 {
-	return CALL(OTHER, destroy(context_of(ctx)));
+	return CALL(PLACE, destroy(context_of(ctx)));
 }
 
 CUresult cuCtxDestroy_v2(CUcontext ctx)
 {
-	return CALL(OTHER, destroy(context_of(ctx)));
+	return CALL(PLACE, destroy(context_of(ctx)));
 }
 
 CUresult cuCtxSetCurrent(CUcontext ctx)
 {
-	return CALL(OTHER, set_current(ctx));
+	return CALL(PLACE, set_current(ctx));
 }
 
 CUresult cuCtxGetCurrent(CUcontext *ctx)
@@ -225,50 +238,50 @@ CUresult cuCtxGetDevice(CUdevice *device)
 
 CUresult cuCtxSynchronize(void)
 {
-	return CALL(OTHER, context_need(&(struct context *){NULL}));
+	return CALL(OTHER, synchronize());
 }
 
 CUresult cuCtxPushCurrent(CUcontext ctx)
 {
-	return CALL(OTHER, push(context_of(ctx)));
+	return CALL(PLACE, push(context_of(ctx)));
 }
 
 CUresult cuCtxPushCurrent_v2(CUcontext ctx)
 {
-	return CALL(OTHER, push(context_of(ctx)));
+	return CALL(PLACE, push(context_of(ctx)));
 }
 
 CUresult cuCtxPopCurrent(CUcontext *ctx)
 {
-	return CALL(OTHER, pop(ctx));
+	return CALL(PLACE, pop(ctx));
 }
 
 CUresult cuCtxPopCurrent_v2(CUcontext *ctx)
 {
-	return CALL(OTHER, pop(ctx));
+	return CALL(PLACE, pop(ctx));
 }
 
 CUresult cuDevicePrimaryCtxRetain(CUcontext *ctx, CUdevice device)
 {
-	return CALL(OTHER, primary_retain(ctx, device));
+	return CALL(PLACE, primary_retain(ctx, device));
 }
 
 CUresult cuDevicePrimaryCtxRelease(CUdevice device)
 {
-	return CALL(OTHER, primary_release(device));
+	return CALL(PLACE, primary_release(device));
 }
 
 CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device)
 {
-	return CALL(OTHER, primary_release(device));
+	return CALL(PLACE, primary_release(device));
 }
 
 CUresult cuDevicePrimaryCtxReset(CUdevice device)
 {
-	return CALL(OTHER, primary_reset(device));
+	return CALL(PLACE, primary_reset(device));
 }
 
 CUresult cuDevicePrimaryCtxReset_v2(CUdevice device)
 {
-	return CALL(OTHER, primary_reset(device));
+	return CALL(PLACE, primary_reset(device));
 }

@@ -32,7 +32,7 @@ static CUresult device_name(char *name, int len, CUdevice device)
 		return CUDA_ERROR_INVALID_VALUE;
 	if (!device_valid(device))
 		return CUDA_ERROR_INVALID_DEVICE;
-	snprintf(name, (size_t)len, "Simulated GPU %d", device);
+	snprintf(name, (size_t)len, "Simulated GPU %d", sim_settings.board[device]);
 	return CUDA_SUCCESS;
 }
 

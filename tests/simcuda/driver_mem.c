@@ -9,8 +9,9 @@
 
 #define PITCH_STEP 512
 
-#define FREED_BY_FREE                                                                              \
-	(BLOCK_MASK(DEVICE) | BLOCK_MASK(ASYNC) | BLOCK_MASK(MANAGED) | BLOCK_MASK(POOL_POINTER) | \
+#define FREED_BY_FREE                                                                 \
+	(BLOCK_MASK(DEVICE) | BLOCK_MASK(ASYNC) | BLOCK_MASK(ASYNC_HOST) |            \
+	 BLOCK_MASK(ASYNC_MANAGED) | BLOCK_MASK(MANAGED) | BLOCK_MASK(POOL_POINTER) | \
 	 BLOCK_MASK(VIEW))
 
 static CUresult allocate(const char *api, struct arena *(*arena)(int), CUdeviceptr *ret,

@@ -48,6 +48,7 @@
 	X(cuMemPoolDestroy, "cuMemPoolDestroy", 11020, 0)                                       \
 	X(cuMemPoolTrimTo, "cuMemPoolTrimTo", 11020, 0)                                         \
 	X(cuMemPoolGetAttribute, "cuMemPoolGetAttribute", 11020, 0)                             \
+	X(cuMemPoolSetAttribute, "cuMemPoolSetAttribute", 11020, 0)                             \
 	X(cuDeviceGetDefaultMemPool, "cuDeviceGetDefaultMemPool", 11020, 0)                     \
 	X(cuDeviceGetMemPool, "cuDeviceGetMemPool", 11020, 0)                                   \
 	X(cuDeviceSetMemPool, "cuDeviceSetMemPool", 11020, 0)                                   \

@@ -28,6 +28,9 @@ RUNTIME_FORWARD(cudaMemPoolTrimTo, cuMemPoolTrimTo, (cudaMemPool_t pool, size_t 
 RUNTIME_FORWARD(cudaMemPoolGetAttribute, cuMemPoolGetAttribute,
 		(cudaMemPool_t pool, CUmemPool_attribute attribute, void *value), pool, attribute,
 		value)
+RUNTIME_FORWARD(cudaMemPoolSetAttribute, cuMemPoolSetAttribute,
+		(cudaMemPool_t pool, CUmemPool_attribute attribute, void *value), pool, attribute,
+		value)
 RUNTIME_FORWARD(cudaDeviceGetDefaultMemPool, cuDeviceGetDefaultMemPool,
 		(cudaMemPool_t * pool, int device), pool, device)
 RUNTIME_FORWARD(cudaDeviceGetMemPool, cuDeviceGetMemPool, (cudaMemPool_t * pool, int device), pool,

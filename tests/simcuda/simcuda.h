@@ -3,6 +3,8 @@
  *
  * Environment, read by cuInit():
  *   SIMCUDA_DEVICES        number of devices (default 2, at most 16)
+ *   CUDA_VISIBLE_DEVICES   which of them the process has, by index (default all); looked at only
+ *                          where SIMCUDA_DEVICES is set
  *   SIMCUDA_DEVICE_BYTES   memory of each device (default 80 GiB)
  *   SIMCUDA_INIT_MS        how long cuInit() takes (default 100)
  *   SIMCUDA_FAIL_PERMILLE  share of allocating and freeing calls that fail (default 0)
@@ -19,6 +21,9 @@ enum simcuda_calls { SIMCUDA_ALLOC, SIMCUDA_FREE };
 
 /* The next `n` allocating or freeing calls of the driver do nothing and return `error`. */
 void simcuda_fail_next(unsigned int n, int error);
+
+/* Likewise of those that make, choose, change or end contexts and pools. */
+void simcuda_fail_next_place(unsigned int n, int error);
 
 /* Names the API call that the calling thread is in, from outside the driver; NULL: none. The text
  * must live as long as the library. The ledger shows it in place of the driver's own function. */

@@ -11,7 +11,6 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -20,41 +19,10 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "../simcuda/driver_api.h"
-#include "../simcuda/runtime_api.h"
-#include "../simcuda/simcuda.h"
 #include "macro.h"
+#include "sim_libraries.h"
 
-#define MIB (1ULL << 20)
 #define DEVICE_BYTES (1ULL << 30)
-
-static void *driver, *runtime;
-
-/* Calls an export of one of the libraries with the type that its header gives it. */
-#define D(symbol) ((__typeof__(symbol) *)export_of(driver, #symbol))
-#define R(symbol) ((__typeof__(symbol) *)export_of(runtime, #symbol))
-
-static void *export_of(void *library, const char *name)
-{
-	void *fn = dlsym(library, name);
-
-	if (!fn)
-		fail_msg("%s is not exported", name);
-	return fn;
-}
-
-static void *open_library(const char *name)
-{
-	const char *dir = getenv("SIMCUDA_DIR");
-	char path[4096];
-	void *handle;
-
-	snprintf(path, sizeof(path), "%s/%s", dir ? dir : "build/simcuda", name);
-	handle = dlopen(path, RTLD_NOW);
-	if (!handle)
-		fprintf(stderr, "%s\n", dlerror());
-	return handle;
-}
 
 static uint64_t count(void)
 {

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A process that makes CUDA calls on its threads as a test says, and what is to be shown of it."""
+import json
+import os
+import struct
+
+from churn import assert_conserved, assert_equal_to_ledger, truth
+from conftest import ROOT, wait_until
+
+PROGRAM = ROOT / "tests" / "workloads" / "puppet.py"
+MIB = 1 << 20
+DEVICE, HOST, HOST_NUMA = 1, 2, 3  # CUmemLocationType
+POSIX_FD = 1  # CUmemAllocationHandleType
+
+
+class Given(bytes):
+    """An argument: the address of these bytes."""
+
+
+class Pointer(Given):
+    """Likewise; what the call makes of them comes back."""
+
+
+class Value(bytes):
+    """An argument: a structure, by value."""
+
+
+OUT = Pointer(8)  # where a call stores a number or an address
+
+
+def properties(location=DEVICE, number=0, kind=1):
+    """CUmemAllocationProp and, longer, CUmemPoolProps."""
+    return Given(struct.pack("<IIIi", kind, POSIX_FD, location, number).ljust(88, b"\0"))
+
+
+def encode(argument):
+    if isinstance(argument, Given):
+        return {"pointer": argument.hex()}
+    if isinstance(argument, Value):
+        return {"value": argument.hex()}
+    return argument
+
+
+def decode(given, data):
+    return int.from_bytes(data, "little") if len(given) == len(OUT) else data
+
+
+class Thread:
+    """Its functions are those of both libraries. What they store comes back: nothing, one thing or
+    a list. `fails`: the error that they are to return, after which there is nothing.
+    """
+
+    def __init__(self, puppet, name):
+        self.puppet, self.name = puppet, name
+
+    def __getattr__(self, function):
+        if not function.startswith(("cu", "simcuda")):
+            raise AttributeError(function)
+
+        def call(*arguments, fails=0):
+            said = self.puppet.ask(
+                thread=self.name, function=function, arguments=[encode(a) for a in arguments]
+            )
+            assert said["result"] == fails, f"{function}{arguments} returned {said['result']}"
+            given = [a for a in arguments if isinstance(a, Given)]
+            outs = [
+                decode(a, bytes.fromhex(out))
+                for a, out in zip(given, said["out"])
+                if isinstance(a, Pointer)
+            ]
+            return None if fails or not outs else outs[0] if len(outs) == 1 else outs
+
+        return call
+
+
+class Puppet(Thread):
+    """Calls of its own are made on the main thread."""
+
+    def __init__(self, directory, reader, writer):
+        super().__init__(self, None)
+        self.ledger, self.reader, self.writer = directory / "ledger", reader, writer
+        self.pid = self.heard()["pid"]
+
+    @classmethod
+    def start(cls, workload, directory, *first, **environment):
+        directory.mkdir(exist_ok=True)
+        process = workload("/usr/bin/python3", PROGRAM, **environment).process
+        return cls(*first, directory, process.stdout, process.stdin)
+
+    def heard(self):
+        line = self.reader.readline()
+        assert line, "the process has ended"
+        return json.loads(line)
+
+    def tell(self, **what):
+        self.writer.write(json.dumps(what) + "\n")
+        self.writer.flush()
+
+    def ask(self, **what):
+        self.tell(**what)
+        return self.heard()
+
+    def thread(self, name):
+        return Thread(self, name)
+
+    def become_anew(self):
+        """exec: the same process, with nothing of what it had."""
+        assert self.ask(exec=True)["pid"] == self.pid
+
+    def write_ledger(self):
+        self.simcuda_ledger_write(Given(str(self.ledger).encode() + b"\0"))
+
+    def shown(self, daemon):
+        """What is shown, once it is as much as the simulated driver knows."""
+        self.write_ledger()
+        count = len(truth(self.ledger))
+        wait_until(lambda: self.pid in daemon.pids(), "the process is shown")
+        wait_until(lambda: len(daemon.allocs(self.pid)) == count, f"{count} allocations")
+        return daemon.allocs(self.pid)
+
+    def fork(self, directory):
+        """A child that is a puppet too."""
+        directory.mkdir()
+        ways = [directory / "in", directory / "out"]
+        for way in ways:
+            os.mkfifo(way)
+        self.tell(fork=[str(way) for way in ways])
+        # In the order in which the child opens them.
+        writer = open(ways[0], "w", encoding="utf-8")  # pylint: disable=consider-using-with
+        reader = open(ways[1], encoding="utf-8")  # pylint: disable=consider-using-with
+        return Puppet(directory, reader, writer)
+
+
+class Watched(Puppet):
+    """A puppet with a daemon that has seen all that it ever did."""
+
+    def __init__(self, daemon, directory, reader, writer):
+        super().__init__(directory, reader, writer)
+        self.daemon = daemon
+
+    def row(self):
+        return self.daemon.process_row(self.pid)
+
+    def check(self, partial=()):
+        """What is shown equals what the simulated driver knows, entry by entry; returns it."""
+        self.write_ledger()
+        assert_equal_to_ledger(self.daemon, self.pid, self.ledger)
+        row = self.row()
+        assert row is None or row["partial"] == list(partial)
+        return self.daemon.allocs(self.pid) if row else []
+
+
+class Alone(Watched):
+    """One whose daemon counts no other's calls."""
+
+    @classmethod
+    def begin(cls, workload, start_daemon, directory):
+        process = workload("/usr/bin/python3", PROGRAM).process
+        daemon = start_daemon("--pid", str(process.pid))
+        puppet = cls(daemon, directory, process.stdout, process.stdin)
+        puppet.become_anew()  # so that the daemon was there before
+        return puppet
+
+    def check(self, partial=()):
+        shown = super().check(partial)
+        assert_conserved(self.daemon.ctl("status"))
+        return shown
+
+    def calls(self):
+        return self.daemon.ctl("status")["calls"]

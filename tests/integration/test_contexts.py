@@ -1,0 +1,458 @@
+# SPDX-License-Identifier: Apache-2.0
+"""On which device an allocation is, by the thread's contexts, and what goes when a context ends."""
+import re
+import struct
+import urllib.request
+
+import pytest
+from puppet import MIB, OUT, POSIX_FD
+from puppet import Alone, Given, Pointer, Puppet, Value, Watched, properties
+
+INVALID_VALUE, OUT_OF_MEMORY, INVALID_DEVICE, NO_CONTEXT = 1, 2, 101, 201
+FOLLOWED = 7  # contexts of a thread's stack that the probes keep
+
+
+@pytest.fixture
+def puppet(workload, start_daemon, tmp_path):
+    alone = Alone.begin(workload, start_daemon, tmp_path)
+    alone.cuInit(0)
+    return alone
+
+
+@pytest.fixture
+def newborn(daemon, workload, tmp_path):
+    """A process that the daemon knows from its start: exec does not tell how long it had lived."""
+    watched = Watched.start(workload, tmp_path, daemon)
+    watched.cuInit(0)
+    return watched
+
+
+@pytest.fixture
+def owner(workload, tmp_path):
+    """Another process, which nobody watches, and whose memory is opened."""
+    return Puppet.start(workload, tmp_path / "owner")
+
+
+def device_of(shown, ptr):
+    """The device that is shown of an allocation."""
+    (device,) = [a["device"] for a in shown if a["ptr"] == hex(ptr)]
+    return device
+
+
+def label(labels, name):
+    """Of a metric's sample: "" where it has none of that name."""
+    found = re.search(rf'\b{name}="([^"]*)"', labels)
+    return found[1] if found else ""
+
+
+def primary(caller, device):
+    return caller.cuDevicePrimaryCtxRetain(OUT, device)
+
+
+# A thread's device
+
+
+def test_each_thread_has_its_device(puppet):
+    a, b = puppet.thread("a"), puppet.thread("b")
+    a.cudaSetDevice(1)
+    on_first = [puppet.cudaMalloc(OUT, MIB), b.cudaMalloc(OUT, MIB)]
+    on_first += [b.cudaMallocManaged(OUT, MIB, 1)]
+    on_second = [a.cudaMalloc(OUT, MIB), a.cudaMallocAsync(OUT, MIB, 0)]
+    shown = puppet.check()
+    assert {device_of(shown, ptr) for ptr in on_first} == {0}
+    assert {device_of(shown, ptr) for ptr in on_second} == {1}
+    b.cudaSetDevice(1)
+    a.cudaSetDevice(0)
+    moved = a.cudaMalloc(OUT, MIB), b.cudaMalloc(OUT, MIB)
+    shown = puppet.check()
+    assert [device_of(shown, ptr) for ptr in moved] == [0, 1]
+    new = puppet.thread("c").cudaMalloc(OUT, MIB)
+    assert device_of(puppet.check(), new) == 0
+
+
+def test_what_fails_leaves_the_device(puppet):
+    a = puppet.thread("a")
+    a.cudaSetDevice(1)
+    contexts = [primary(a, device) for device in (0, 1)]
+    other = a.cuCtxCreate_v2(OUT, 0, 0)
+    a.cuCtxPopCurrent_v2(OUT)
+    failing = [
+        lambda **how: a.cudaSetDevice(0, **how),
+        lambda **how: a.cuCtxSetCurrent(contexts[0], **how),
+        lambda **how: a.cuCtxPushCurrent_v2(contexts[0], **how),
+        lambda **how: a.cuCtxPopCurrent_v2(OUT, **how),
+        lambda **how: a.cuCtxCreate_v4(OUT, 0, 0, 0, **how),
+        lambda **how: a.cuCtxDestroy_v2(other, **how),
+        lambda **how: a.cuCtxSetCurrent(0, **how),
+    ]
+    for call in failing:
+        puppet.simcuda_fail_next_place(1, OUT_OF_MEMORY)
+        call(fails=OUT_OF_MEMORY)
+        ptr = a.cudaMalloc(OUT, MIB)
+        assert device_of(puppet.check(), ptr) == 1
+    a.cudaSetDevice(7, fails=INVALID_DEVICE)
+    a.cudaMalloc(OUT, MIB)
+    puppet.check()
+
+
+def test_driver_alone(puppet):
+    """Threads have no context until they choose one."""
+    contexts = [primary(puppet, device) for device in (0, 1)]
+    a = puppet.thread("a")
+    a.cuMemAlloc_v2(OUT, MIB, fails=NO_CONTEXT)
+    devices = []
+
+    def take():
+        devices.append(a.cuMemAlloc_v2(OUT, MIB))
+
+    a.cuCtxSetCurrent(contexts[1])
+    take()
+    a.cuCtxPushCurrent_v2(contexts[0])
+    take()
+    a.cuCtxSetCurrent(contexts[1])  # in its place
+    take()
+    a.cuCtxPopCurrent_v2(OUT)
+    take()
+    a.cuCtxPopCurrent_v2(OUT)
+    a.cuMemAlloc_v2(OUT, MIB, fails=NO_CONTEXT)
+    a.cuCtxPushCurrent(contexts[0])
+    take()
+    a.cuCtxSetCurrent(0)
+    a.cuMemAlloc_v2(OUT, MIB, fails=NO_CONTEXT)
+    shown = puppet.check()
+    assert [device_of(shown, ptr) for ptr in devices] == [1, 0, 1, 1, 0]
+
+
+CREATE = {
+    "cuCtxCreate": lambda a, device: a.cuCtxCreate(OUT, 0, device),
+    "cuCtxCreate_v2": lambda a, device: a.cuCtxCreate_v2(OUT, 0, device),
+    "cuCtxCreate_v3": lambda a, device: a.cuCtxCreate_v3(OUT, 0, 0, 0, device),
+    "cuCtxCreate_v4": lambda a, device: a.cuCtxCreate_v4(OUT, 0, 0, device),
+}
+
+
+@pytest.mark.parametrize("create", CREATE.values(), ids=CREATE)
+def test_runtime_within_a_context_of_its_own(puppet, create):
+    """The runtime takes what is current, and its device's primary context where nothing is."""
+    a = puppet.thread("a")
+    context = create(a, 1)
+    inside = a.cudaMalloc(OUT, MIB)
+    assert a.cuCtxPopCurrent_v2(OUT) == context
+    outside = a.cudaMalloc(OUT, MIB)
+    b = puppet.thread("b")
+    b.cuCtxPushCurrent_v2(context)
+    of_another_thread = b.cudaMallocAsync(OUT, MIB, 0)
+    shown = puppet.check()
+    assert [device_of(shown, ptr) for ptr in (inside, outside, of_another_thread)] == [1, 0, 1]
+    a.cuCtxDestroy_v2(context)
+    assert {device_of(puppet.check(), outside)} == {0}
+    b.cuMemAlloc_v2(OUT, MIB, fails=NO_CONTEXT)
+    b.cudaSetDevice(0)
+    b.cudaMalloc(OUT, MIB)
+    assert len(puppet.check()) == 2
+
+
+def test_deep_stack_of_contexts(puppet):
+    """Below what is followed a device may be unknown, and is never another."""
+    contexts = [primary(puppet, device) for device in (0, 1)]
+    a = puppet.thread("a")
+    depth = 2 * FOLLOWED
+    for level in range(depth):
+        a.cuCtxPushCurrent_v2(contexts[level % 2])
+    taken = []
+    for level in reversed(range(depth)):
+        taken.append((level, a.cuMemAlloc_v2(OUT, MIB)))
+        a.cuCtxPopCurrent_v2(OUT)
+    a.cudaSetDevice(1)
+    last = a.cudaMalloc(OUT, MIB)
+    shown = puppet.shown(puppet.daemon)
+    devices = {level: device_of(shown, ptr) for level, ptr in taken}
+    assert all(devices[level] in (level % 2, None) for level in devices)
+    assert all(devices[level] == level % 2 for level in range(FOLLOWED))
+    assert device_of(shown, last) == 1
+
+
+def test_threads_older_than_the_daemon(workload, start_daemon, tmp_path):
+    """Their device is unknown, not the first one, until they choose one."""
+    puppet = Puppet.start(workload, tmp_path)
+    a, b, idle = (puppet.thread(name) for name in ("a", "b", "idle"))
+    idle.cudaGetDeviceCount(Pointer(4))
+    puppet.cudaSetDevice(0)
+    a.cudaSetDevice(1)
+    before = [primary(b, device) for device in (0, 1)]
+    b.cuCtxSetCurrent(before[1])
+    daemon = start_daemon("--pid", str(puppet.pid))
+
+    unknown = a.cudaMalloc(OUT, MIB), b.cuMemAlloc_v2(OUT, MIB), puppet.cudaMalloc(OUT, MIB)
+    puppet.cudaSetDevice(1)
+    a.cudaSetDevice(0)
+    b.cuCtxSetCurrent(primary(b, 1))
+    known = puppet.cudaMalloc(OUT, MIB), a.cudaMalloc(OUT, MIB), b.cuMemAlloc_v2(OUT, MIB)
+    # These get their context from the runtime, and it from the driver.
+    new = puppet.thread("new").cudaMalloc(OUT, MIB), idle.cudaMalloc(OUT, MIB)
+    shown = puppet.shown(daemon)
+    assert [device_of(shown, ptr) for ptr in unknown] == [None, None, None]
+    assert [device_of(shown, ptr) for ptr in known] == [1, 0, 1]
+    assert [device_of(shown, ptr) for ptr in new] == [0, 0]
+    assert daemon.process_row(puppet.pid)["partial"] == ["late_attach"]
+
+
+def test_after_exec(puppet):
+    puppet.cudaSetDevice(1)
+    ptr = puppet.cudaMalloc(OUT, MIB)
+    assert device_of(puppet.check(), ptr) == 1
+    puppet.become_anew()
+    ptr = puppet.cudaMalloc(OUT, MIB)
+    assert device_of(puppet.check(), ptr) == 0
+
+
+def test_after_fork(daemon, workload, tmp_path):
+    puppet = Puppet.start(workload, tmp_path)
+    child = puppet.fork(tmp_path / "child")
+    first = child.cudaMalloc(OUT, MIB)
+    child.cudaSetDevice(1)
+    second = child.cudaMalloc(OUT, MIB)
+    parents = puppet.cudaMalloc(OUT, MIB)
+    shown = child.shown(daemon)
+    assert [device_of(shown, ptr) for ptr in (first, second)] == [0, 1]
+    assert device_of(puppet.shown(daemon), parents) == 0
+
+
+def test_ordinals_are_those_of_the_process(daemon, workload, tmp_path):
+    environment = {"SIMCUDA_DEVICES": "8", "CUDA_VISIBLE_DEVICES": "5,2"}
+    puppet = Watched.start(workload, tmp_path, daemon, **environment)
+    assert puppet.cudaGetDeviceCount(Pointer(4)) == b"\2\0\0\0"
+    puppet.cudaSetDevice(2, fails=INVALID_DEVICE)
+    puppet.cudaSetDevice(1)
+    ptr = puppet.cudaMalloc(OUT, MIB)
+    assert device_of(puppet.check(), ptr) == 1
+
+
+@pytest.fixture
+def runtime_alone(private_libraries, start_daemon, workload, tmp_path):
+    """A process whose driver goes by a name that nobody looks for, so that only the runtime's calls
+    are seen."""
+    libraries = private_libraries()
+    driver = libraries / "libcuda.so.1"
+    driver.rename(libraries / "libother.so")
+    for library in libraries.iterdir():
+        library.write_bytes(library.read_bytes().replace(b"libcuda.so.1\0", b"libother.so\0\0"))
+    daemon = start_daemon(libraries=(str(libraries / "libcudart.so.13"),))
+    environment = {"SIMCUDA_DIR": str(libraries), "SIMCUDA_DRIVER": "libother.so"}
+    return Watched.start(workload, tmp_path, daemon, **environment)
+
+
+def test_devices_by_the_runtime_alone(runtime_alone):
+    a, b = runtime_alone.thread("a"), runtime_alone.thread("b")
+    first = runtime_alone.cudaMalloc(OUT, MIB)
+    a.cudaSetDevice(1)
+    second = a.cudaMalloc(OUT, MIB)
+    shown = runtime_alone.check()
+    assert [device_of(shown, ptr) for ptr in (first, second)] == [0, 1]
+    apis = {a["api"] for a in shown}
+    assert apis == {"cudaMalloc"}
+    b.cudaDeviceReset()
+    assert {x["ptr"] for x in runtime_alone.check()} == {hex(second)}
+    a.cudaDeviceReset()
+    assert runtime_alone.check() == []
+    a.cudaMalloc(OUT, MIB)
+    runtime_alone.check()
+
+
+def test_site_of_two_devices(puppet):
+    """Neither is its device; what is outstanding is told by device all the same."""
+    for device in (0, 0, 1):
+        puppet.cudaSetDevice(device)
+        puppet.cudaMalloc(OUT, MIB)
+    puppet.thread("a").cudaMallocHost(OUT, MIB)
+    shown = puppet.check()
+    (site,) = {a["site"] for a in shown if a["kind"] == "device"}
+    sites = {s["id"]: s for s in puppet.daemon.ctl("sites", puppet.pid)["sites"]}
+    assert (sites[site]["device"], sites[site]["count"]) == (None, 3)
+
+    url = f"http://127.0.0.1:{puppet.daemon.port}/metrics"
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        text = answer.read().decode()
+    samples = re.findall(r"^srtleak_outstanding_bytes\{(.*)\} (\d+)$", text, re.MULTILINE)
+    assert {
+        (label(labels, "device"), label(labels, "kind")): int(value) for labels, value in samples
+    } == {("0", "device"): 2 * MIB, ("1", "device"): MIB, ("", "host"): MIB}
+
+
+# The end of a context
+
+
+def fill(caller, owner):
+    """Something of each kind in the thread's context; what outlives it."""
+    memory = owner.cudaMalloc(OUT, MIB)
+    handle = Value(owner.cudaIpcGetMemHandle(Pointer(64), memory))
+    caller.cudaMalloc(OUT, MIB)
+    caller.cudaMallocPitch(OUT, OUT, 1000, 100)
+    caller.cudaMallocManaged(OUT, 3 * MIB, 1)
+    caller.cudaMallocHost(OUT, MIB)
+    caller.cudaHostRegister(0x7000_0000_0000 + memory % (1 << 40), MIB, 0)
+    caller.cudaMallocAsync(OUT, MIB, 0)
+    caller.cuMemAlloc_v2(OUT, MIB)
+    caller.cuArrayCreate_v2(OUT, Given(struct.pack("<QQII", 64, 64, 0x20, 4)))
+    caller.cudaIpcOpenMemHandle(OUT, handle, 1)
+    caller.cudaIpcOpenMemHandle(OUT, handle, 1)
+    caller.cudaGraphInstantiate(OUT, caller.cudaGraphCreate(OUT, 0), 0)
+    physical = caller.cuMemCreate(OUT, 2 * MIB, properties(), 0)
+    descriptor = caller.cuMemExportToShareableHandle(OUT, physical, POSIX_FD, 0)
+    imported = caller.cuMemImportFromShareableHandle(OUT, descriptor, POSIX_FD)
+    descriptor = caller.cuMemExportToShareableHandle(OUT, physical, POSIX_FD, 0)
+    caller.cudaImportExternalMemory(
+        OUT, Given(struct.pack("<Ixxxxi12xQI64x", 1, descriptor, 2 * MIB, 0))
+    )
+    return {hex(physical), hex(imported)}
+
+
+KINDS = {"device", "managed", "host", "array", "ipc", "graph", "vmm"}
+
+
+def reset_primary(caller, **how):
+    caller.cuDevicePrimaryCtxReset_v2(1, **how)
+
+
+def reset_primary_v1(caller, **how):
+    caller.cuDevicePrimaryCtxReset(1, **how)
+
+
+def reset_device(caller, **how):
+    caller.cudaDeviceReset(**how)
+
+
+@pytest.mark.parametrize("reset", [reset_device, reset_primary, reset_primary_v1])
+def test_reset_takes_all_of_the_device(puppet, owner, reset):
+    """All but physical memory, which is in no context."""
+    a, b = puppet.thread("a"), puppet.thread("b")
+    other = puppet.cudaMalloc(OUT, MIB)
+    a.cudaSetDevice(1)
+    b.cudaSetDevice(1)
+    b.cudaMalloc(OUT, MIB)
+    for _ in range(2):  # at the same addresses
+        outlives = fill(a, owner)
+        assert {x["kind"] for x in puppet.check()} == KINDS
+        puppet.simcuda_fail_next_place(1, OUT_OF_MEMORY)
+        reset(a, fails=OUT_OF_MEMORY)
+        assert {x["kind"] for x in puppet.check()} == KINDS
+        reset(a)
+        left = puppet.check()
+        assert {x["handle"] for x in left if x["handle"]} == outlives
+        assert {x["ptr"] for x in left if not x["handle"]} == {hex(other)}
+        for handle in outlives:
+            puppet.cuMemRelease(int(handle, 16))
+        puppet.check()
+        a.cudaSetDevice(1)
+        b.cudaSetDevice(1)
+        assert device_of(puppet.check(), other) == 0
+        ptr = b.cudaMalloc(OUT, MIB)
+        assert device_of(puppet.check(), ptr) == 1
+
+
+def test_reset_in_a_thread_that_never_chose(puppet):
+    kept = puppet.thread("b")
+    kept.cudaSetDevice(1)
+    ptr = kept.cudaMalloc(OUT, MIB)
+    puppet.cudaMalloc(OUT, MIB)
+    puppet.thread("c").cudaDeviceReset()
+    assert {x["ptr"] for x in puppet.check()} == {hex(ptr)}
+
+
+def test_addresses_taken_again_after_a_reset(puppet):
+    """Whatever comes to lie where memory of the context was is another's."""
+    puppet.cudaSetDevice(1)
+    gone = [puppet.cudaMalloc(OUT, MIB) for _ in range(8)]
+    puppet.cudaDeviceReset()
+    again = [puppet.cudaMalloc(OUT, MIB) for _ in range(8)]
+    assert set(gone) == set(again)
+    assert len(puppet.check()) == 8
+    for ptr in again:
+        puppet.cudaFree(ptr)
+        puppet.cudaFree(ptr, fails=INVALID_VALUE)
+    assert puppet.check() == []
+    calls = puppet.calls()
+    assert calls["superseded"] == calls["frees_unknown"] == 0
+
+
+@pytest.mark.parametrize("destroy", ["cuCtxDestroy", "cuCtxDestroy_v2"])
+@pytest.mark.parametrize("is_current", [True, False])
+def test_destroyed_context_takes_what_was_made_in_it(puppet, owner, destroy, is_current):
+    a = puppet.thread("a")
+    other = a.cudaMalloc(OUT, MIB)
+    for _ in range(2):
+        context = a.cuCtxCreate_v4(OUT, 0, 0, 1)
+        outlives = fill(a, owner)
+        if not is_current:
+            a.cuCtxPopCurrent_v2(OUT)
+        puppet.simcuda_fail_next_place(1, OUT_OF_MEMORY)
+        getattr(a, destroy)(context, fails=OUT_OF_MEMORY)
+        assert {x["kind"] for x in puppet.check()} == KINDS
+        getattr(a, destroy)(context)
+        left = puppet.check()
+        assert {x["handle"] for x in left if x["handle"]} == outlives
+        assert {x["ptr"] for x in left if not x["handle"]} == {hex(other)}
+        getattr(a, destroy)(context, fails=NO_CONTEXT)
+        for handle in outlives:
+            a.cuMemRelease(int(handle, 16))
+        back = a.cudaMalloc(OUT, MIB)
+        assert device_of(puppet.check(), back) == 0
+        a.cudaFree(back)
+
+
+@pytest.mark.parametrize("release", ["cuDevicePrimaryCtxRelease", "cuDevicePrimaryCtxRelease_v2"])
+def test_last_release_takes_all_of_the_device(newborn, release):
+    release = getattr(newborn, release)
+    for _ in range(2):
+        context = [primary(newborn, 1) for _ in range(3)][0]
+        newborn.cuCtxSetCurrent(context)
+        newborn.cuMemAlloc_v2(OUT, MIB)
+        newborn.cuMemAllocHost_v2(OUT, MIB)
+        for _ in range(2):
+            release(1)
+            assert len(newborn.check()) == 2
+        newborn.simcuda_fail_next_place(1, OUT_OF_MEMORY)
+        release(1, fails=OUT_OF_MEMORY)
+        assert len(newborn.check()) == 2
+        release(1)
+        assert newborn.check() == []
+        release(1, fails=NO_CONTEXT)
+
+
+def test_reset_leaves_the_references(newborn):
+    """They are to be given up all the same, and count when it lives again."""
+    for _ in range(2):
+        context = primary(newborn, 1)
+    newborn.cuCtxSetCurrent(context)
+    newborn.cuMemAlloc_v2(OUT, MIB)
+    newborn.cuDevicePrimaryCtxReset_v2(1)
+    assert newborn.check() == []
+    newborn.cuCtxSetCurrent(primary(newborn, 1))
+    newborn.cuMemAlloc_v2(OUT, MIB)
+    for left in (1, 1, 0):
+        newborn.cuDevicePrimaryCtxRelease_v2(1)
+        assert len(newborn.check()) == left
+
+
+def test_release_beside_the_runtime(newborn):
+    """The runtime holds the context too."""
+    ptr = newborn.cudaMalloc(OUT, MIB)
+    primary(newborn, 0)
+    newborn.cuDevicePrimaryCtxRelease_v2(0)
+    assert device_of(newborn.check(), ptr) == 0
+
+
+def test_release_beside_what_was_never_seen(workload, start_daemon, tmp_path):
+    """Somebody took a reference before the daemon was there: nothing can be told to have ended."""
+    puppet = Puppet.start(workload, tmp_path)
+    puppet.cuInit(0)
+    held = primary(puppet, 0)
+    daemon = start_daemon("--pid", str(puppet.pid))
+    puppet.cuCtxSetCurrent(primary(puppet, 0))
+    ptr = puppet.cuMemAlloc_v2(OUT, MIB)
+    assert held
+    puppet.cuDevicePrimaryCtxRelease_v2(0)
+    assert device_of(puppet.shown(daemon), ptr) == 0
+    # A reset is certain.
+    puppet.cuDevicePrimaryCtxReset_v2(0)
+    assert puppet.shown(daemon) == []

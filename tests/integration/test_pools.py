@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pools of stream-ordered memory: what is used of each, the most that was, and what it holds."""
+import pytest
+from conftest import wait_until
+from puppet import DEVICE, HOST, MIB, OUT, POSIX_FD, Alone, Given, Pointer, Puppet, properties
+
+STEP = 32 * MIB  # by which a pool of the simulation grows
+KIB = 1024
+RELEASE_THRESHOLD, RESERVED, RESERVED_HIGH, USED, USED_HIGH = range(4, 9)  # CUmemPool_attribute
+MANAGED = 2  # CUmemAllocationType
+INVALID_VALUE, OUT_OF_MEMORY = 1, 2
+
+
+@pytest.fixture
+def puppet(workload, start_daemon, tmp_path):
+    alone = Alone.begin(workload, start_daemon, tmp_path)
+    alone.cudaFree(0)  # a context
+    return alone
+
+
+def pools(puppet):
+    """By handle."""
+    return {pool["handle"]: pool for pool in puppet.row()["pools"]}
+
+
+def figures(puppet, *keys):
+    return {tuple(pool[key] for key in keys) for pool in puppet.row()["pools"]}
+
+
+def assert_pool(puppet, handle, **what):
+    """What is said of the pool, soon."""
+    handle = hex(handle) if handle else None
+
+    def said():
+        pool = pools(puppet).get(handle)
+        return pool and {key: pool[key] for key in what}
+
+    try:
+        wait_until(lambda: said() == what, f"pool {handle} is so", 5)
+    except AssertionError as error:
+        raise AssertionError(f"{what} of {puppet.row()['pools']}") from error
+
+
+def number(value):
+    return Given(value.to_bytes(8, "little"))
+
+
+def test_default_pool(puppet):
+    """It has no handle until somebody asks for it."""
+    first = puppet.cudaMallocAsync(OUT, 3 * MIB, 0)
+    second = puppet.cuMemAllocAsync_ptsz(OUT, 5 * KIB, 0)
+    puppet.check()
+    most = 3 * MIB + 5 * KIB
+    default = {"device": 0, "kind": "device", "destroyed": False}
+    assert_pool(puppet, None, used=most, count=2, high_water=most, reserved=None, **default)
+    puppet.cudaFreeAsync_ptsz(first, 0)
+    puppet.check()
+    assert_pool(puppet, None, used=5 * KIB, count=1, high_water=most, reserved=None)
+
+    handle = puppet.cudaDeviceGetDefaultMemPool(OUT, 0)
+    assert_pool(puppet, handle, used=5 * KIB, count=1, high_water=most, reserved=None, **default)
+    assert puppet.cuDeviceGetMemPool(OUT, 0) == handle
+    third = puppet.cuMemAllocFromPoolAsync(OUT, MIB, handle, 0)
+    assert_pool(puppet, handle, used=MIB + 5 * KIB, count=2)
+    for ptr in (second, third):
+        puppet.cudaFree(ptr)
+    assert puppet.check() == []
+    assert_pool(puppet, handle, used=0, count=0, high_water=most)
+    assert len(pools(puppet)) == 1
+    puppet.cuMemPoolDestroy(handle, fails=INVALID_VALUE)
+    assert_pool(puppet, handle, used=0, destroyed=False)
+
+
+def test_each_device_has_one(puppet):
+    puppet.cudaMallocAsync(OUT, MIB, 0)
+    a = puppet.thread("a")
+    a.cudaSetDevice(1)
+    a.cudaMallocAsync(OUT, 2 * MIB, 0)
+    puppet.check()
+    wait_until(
+        lambda: figures(puppet, "device", "used") == {(0, MIB), (1, 2 * MIB)}, "both are shown"
+    )
+
+
+def test_what_a_pool_holds_is_what_the_driver_says(puppet):
+    """To the process itself: the daemon asks nobody."""
+    handle = puppet.cudaMemPoolCreate(OUT, properties(number=1))
+    assert_pool(puppet, handle, used=0, count=0, high_water=0, reserved=None, device=1)
+    first = puppet.cudaMallocFromPoolAsync(OUT, 40 * MIB, handle, 0)
+    (shown,) = puppet.check()
+    assert (shown["device"], shown["kind"]) == (1, "device")
+    puppet.cudaMemPoolGetAttribute(handle, USED, OUT)
+    assert_pool(puppet, handle, used=40 * MIB, reserved=None)
+    assert puppet.cudaMemPoolGetAttribute(handle, RESERVED, OUT) == 2 * STEP
+    assert_pool(puppet, handle, reserved=2 * STEP)
+    second = puppet.cuMemAllocFromPoolAsync_ptsz(OUT, 40 * MIB, handle, 0)
+    assert_pool(puppet, handle, used=80 * MIB, high_water=80 * MIB, reserved=2 * STEP)
+    assert puppet.cuMemPoolGetAttribute(handle, RESERVED, OUT) == 3 * STEP
+    assert_pool(puppet, handle, reserved=3 * STEP)
+    puppet.simcuda_fail_next_place(1, OUT_OF_MEMORY)
+    puppet.cuMemPoolGetAttribute(handle, RESERVED, OUT, fails=OUT_OF_MEMORY)
+    puppet.cudaMemPoolGetAttribute(handle, RESERVED_HIGH, OUT)
+    puppet.cuMemPoolSetAttribute(handle, RELEASE_THRESHOLD, number(STEP))
+    for ptr in (first, second):
+        puppet.cudaFreeAsync(ptr, 0)
+    assert puppet.check() == []
+    assert_pool(puppet, handle, used=0, count=0, high_water=80 * MIB, reserved=3 * STEP)
+    puppet.cudaStreamSynchronize(0)
+    assert puppet.cuMemPoolGetAttribute(handle, RESERVED, OUT) == STEP
+    assert_pool(puppet, handle, reserved=STEP)
+
+
+def test_trim(puppet):
+    """The most that was used begins anew with what is kept."""
+    handle = puppet.cuMemPoolCreate(OUT, properties())
+    taken = [puppet.cuMemAllocFromPoolAsync(OUT, 10 * MIB, handle, 0) for _ in range(8)]
+    for ptr in taken[1:]:
+        puppet.cuMemFreeAsync(ptr, 0)
+    puppet.check()
+    assert_pool(puppet, handle, used=10 * MIB, count=1, high_water=80 * MIB)
+    puppet.cuMemPoolTrimTo(handle, 200 * MIB)
+    assert_pool(puppet, handle, high_water=80 * MIB)
+    puppet.simcuda_fail_next_place(1, OUT_OF_MEMORY)
+    puppet.cudaMemPoolTrimTo(handle, 0, fails=OUT_OF_MEMORY)
+    puppet.cudaMemPoolTrimTo(handle, 50 * MIB)
+    assert_pool(puppet, handle, used=10 * MIB, high_water=50 * MIB)
+    puppet.cudaMemPoolTrimTo(handle, 0)
+    assert_pool(puppet, handle, used=10 * MIB, count=1, high_water=10 * MIB)
+    assert puppet.cuMemPoolGetAttribute(handle, RESERVED, OUT) == STEP
+    puppet.check()
+
+
+@pytest.mark.parametrize("destroy", ["cudaMemPoolDestroy", "cuMemPoolDestroy"])
+def test_memory_outlives_its_pool(puppet, destroy):
+    destroy = getattr(puppet, destroy)
+    handle = puppet.cudaMemPoolCreate(OUT, properties())
+    ptr = puppet.cudaMallocFromPoolAsync(OUT, MIB, handle, 0)
+    puppet.simcuda_fail_next_place(1, OUT_OF_MEMORY)
+    destroy(handle, fails=OUT_OF_MEMORY)
+    assert_pool(puppet, handle, used=MIB, count=1, destroyed=False)
+    destroy(handle)
+    assert len(puppet.check()) == 1
+    assert_pool(puppet, handle, used=MIB, count=1, destroyed=True)
+    destroy(handle, fails=INVALID_VALUE)
+    # Another may have the handle.
+    successor = puppet.cudaMemPoolCreate(OUT, properties(number=1))
+    assert successor == handle
+    puppet.cudaMallocFromPoolAsync(OUT, 2 * MIB, successor, 0)
+    puppet.check()
+
+    def shown():
+        return figures(puppet, "device", "used", "destroyed")
+
+    wait_until(lambda: shown() == {(0, MIB, True), (1, 2 * MIB, False)}, "both are told apart")
+    puppet.cudaFreeAsync(ptr, 0)
+    puppet.check()
+    wait_until(lambda: shown() == {(1, 2 * MIB, False)}, "the first is gone with its memory")
+
+
+def test_empty_pool_goes_at_once(puppet):
+    puppet.cudaMemPoolDestroy(puppet.cudaMemPoolCreate(OUT, properties()))
+    puppet.cudaMalloc(OUT, MIB)
+    puppet.check()
+    assert pools(puppet) == {}
+
+
+@pytest.mark.parametrize("family", ["cuda", "cu"])
+def test_pool_that_a_device_uses(puppet, family):
+    """Where no pool is named, its memory comes from there, until that pool is destroyed."""
+    get, choose, create, destroy, allocate = (
+        getattr(puppet, family + name)
+        for name in (
+            "DeviceGetMemPool",
+            "DeviceSetMemPool",
+            "MemPoolCreate",
+            "MemPoolDestroy",
+            {"cuda": "MallocAsync", "cu": "MemAllocAsync"}[family],
+        )
+    )
+    handle = create(OUT, properties())
+    default = get(OUT, 0)
+    allocate(OUT, MIB, 0)
+    puppet.simcuda_fail_next_place(1, OUT_OF_MEMORY)
+    choose(0, handle, fails=OUT_OF_MEMORY)
+    allocate(OUT, MIB, 0)
+    choose(0, handle)
+    assert get(OUT, 0) == handle
+    mine = allocate(OUT, 4 * MIB, 0)
+    puppet.check()
+    assert_pool(puppet, default, used=2 * MIB, count=2)
+    assert_pool(puppet, handle, used=4 * MIB, count=1)
+
+    destroy(handle)
+    assert get(OUT, 0) == default
+    allocate(OUT, 8 * MIB, 0)
+    puppet.check()
+    assert_pool(puppet, default, used=10 * MIB, count=3)
+    assert_pool(puppet, handle, used=4 * MIB, count=1, destroyed=True)
+    puppet.cudaFree(mine)
+    puppet.check()
+    wait_until(lambda: set(pools(puppet)) == {hex(default)}, "only the default pool is left")
+
+    # One that has the same handle is not chosen by that.
+    assert create(OUT, properties()) == handle
+    allocate(OUT, 16 * MIB, 0)
+    assert_pool(puppet, default, used=26 * MIB, count=4)
+    assert_pool(puppet, handle, used=0)
+    choose(0, handle)
+    allocate(OUT, 32 * MIB, 0)
+    choose(0, default)
+    allocate(OUT, 64 * MIB, 0)
+    assert_pool(puppet, default, used=90 * MIB, count=5)
+    assert_pool(puppet, handle, used=32 * MIB, count=1)
+    puppet.check()
+
+
+def test_kind_and_place_are_the_pool_s(puppet):
+    """Not those of the thread."""
+    puppet.cudaSetDevice(1)
+    host = puppet.cudaMemPoolCreate(OUT, properties(location=HOST))
+    managed = puppet.cudaMemPoolCreate(OUT, properties(location=DEVICE, number=0, kind=MANAGED))
+    puppet.cudaMallocFromPoolAsync(OUT, MIB, host, 0)
+    puppet.cudaMallocFromPoolAsync(OUT, MIB, managed, 0)
+    shown = {(a["kind"], a["device"]) for a in puppet.check()}
+    assert shown == {("host", None), ("managed", 0)}
+    assert_pool(puppet, host, kind="host", device=None, used=MIB)
+    assert_pool(puppet, managed, kind="managed", device=0, used=MIB)
+
+
+def test_reset_takes_what_is_used(puppet):
+    """Of the default pool as of the program's; these live on."""
+    handle = puppet.cudaMemPoolCreate(OUT, properties())
+    default = puppet.cudaDeviceGetDefaultMemPool(OUT, 0)
+    for _ in range(2):
+        puppet.cudaMallocFromPoolAsync(OUT, MIB, handle, 0)
+        puppet.cudaMallocAsync(OUT, MIB, 0)
+        assert len(puppet.check()) == 2
+        puppet.cudaDeviceReset()
+        assert puppet.check() == []
+        assert_pool(puppet, handle, used=0, count=0, high_water=MIB)
+        assert_pool(puppet, default, used=0, count=0, high_water=MIB)
+
+
+def test_imported_pool(puppet):
+    """Pointers into it are others' memory."""
+    own = puppet.cudaMemPoolCreate(OUT, properties())
+    ptr = puppet.cudaMallocFromPoolAsync(OUT, MIB, own, 0)
+    descriptor = puppet.cudaMemPoolExportToShareableHandle(Pointer(4), own, POSIX_FD, 0)
+    pool = puppet.cudaMemPoolImportFromShareableHandle(
+        OUT, int.from_bytes(descriptor, "little"), POSIX_FD, 0
+    )
+    data = Given(puppet.cudaMemPoolExportPointer(Pointer(64), ptr))
+    imported = puppet.cudaMemPoolImportPointer(OUT, pool, data)
+    kinds = {a["kind"]: a for a in puppet.check()}
+    assert kinds["ipc"]["size"] is None and kinds["ipc"]["ptr"] == hex(imported)
+    assert_pool(puppet, own, used=MIB, count=1)
+    puppet.cudaFreeAsync(imported, 0)
+    puppet.cudaFreeAsync(ptr, 0)
+    assert puppet.check() == []
+    assert_pool(puppet, own, used=0, count=0)
+
+
+def test_pool_older_than_the_daemon(workload, start_daemon, tmp_path):
+    """Where it is was never seen."""
+    puppet = Puppet.start(workload, tmp_path)
+    handle = puppet.cudaMemPoolCreate(OUT, properties(number=1))
+    daemon = start_daemon("--pid", str(puppet.pid))
+    puppet.cudaMallocFromPoolAsync(OUT, MIB, handle, 0)
+    (shown,) = puppet.shown(daemon)
+    assert (shown["device"], shown["size"], shown["kind"]) == (None, MIB, "device")
+    puppet.cudaMemPoolDestroy(handle)
+    assert len(puppet.shown(daemon)) == 1

@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is not allocated and freed by two calls: physical memory by its references, others' memory
+by its openings, graphs; each step against the ledger of the simulated driver. Contexts are in
+test_contexts.py, pools in test_pools.py.
+"""
+import struct
+
+import pytest
+from conftest import wait_until
+from puppet import DEVICE, HOST_NUMA, MIB, OUT, POSIX_FD
+from puppet import Alone, Given, Pointer, Puppet, Value, properties
+
+PAGE = 2 * MIB  # granularity of physical memory
+ACCESS = Given(struct.pack("<IiI", DEVICE, 0, 3))  # CUmemAccessDesc: read and write on device 0
+UNMAP_MAX = 64  # mappings that the probes follow through one call
+OUT_OF_MEMORY = 2
+
+
+@pytest.fixture
+def puppet(workload, start_daemon, tmp_path):
+    alone = Alone.begin(workload, start_daemon, tmp_path)
+    alone.cuInit(0)
+    return alone
+
+
+@pytest.fixture
+def owner(workload, tmp_path):
+    """Another process, which nobody watches, and whose memory is opened."""
+    return Puppet.start(workload, tmp_path / "owner")
+
+
+def reserve(puppet, pages):
+    return puppet.cuMemAddressReserve(OUT, pages * PAGE, 0, 0, 0)
+
+
+def create(puppet, pages=1, **where):
+    return puppet.cuMemCreate(OUT, pages * PAGE, properties(**where), 0)
+
+
+def map_at(puppet, va, handle, pages=1):
+    puppet.cuMemMap(va, pages * PAGE, 0, handle, 0)
+    puppet.cuMemSetAccess(va, pages * PAGE, ACCESS, 1)
+
+
+def unmap(puppet, va, pages=1, **how):
+    puppet.cuMemUnmap(va, pages * PAGE, **how)
+
+
+def only(shown):
+    (allocation,) = shown
+    return allocation
+
+
+def references(handles, mappings):
+    return {"handles": handles, "mappings": mappings}
+
+
+# Physical memory
+
+
+def test_pause_and_resume(puppet):
+    """As torch_memory_saver does it: the addresses stay reserved, the memory behind them does not."""
+    va, handle = reserve(puppet, 4), create(puppet, 4)
+    assert only(puppet.check())["ptr"] is None
+    map_at(puppet, va, handle, 4)
+    weights = only(puppet.check())
+    assert (weights["kind"], weights["size"], weights["device"]) == ("vmm", 4 * PAGE, 0)
+    assert (weights["ptr"], weights["handle"]) == (hex(va), hex(handle))
+    assert weights["references"] == references(1, 1)
+
+    for _ in range(3):
+        backup = puppet.cudaMallocHost(OUT, 4 * PAGE)
+        unmap(puppet, va, 4)
+        paused = {a["kind"]: a for a in puppet.check()}
+        assert paused["vmm"]["ptr"] is None and paused["vmm"]["references"] == references(1, 0)
+        puppet.cuMemRelease(handle)
+        assert only(puppet.check())["kind"] == "host"
+
+        handle = create(puppet, 4)
+        map_at(puppet, va, handle, 4)
+        puppet.cudaFreeHost(backup)
+        assert only(puppet.check())["ptr"] == hex(va)
+
+
+def test_handles_retained_by_address(puppet):
+    """NCCL's order: the handle is asked for again when it is over, and given up twice."""
+    va, handle = reserve(puppet, 1), create(puppet)
+    map_at(puppet, va, handle)
+    assert puppet.cuMemRetainAllocationHandle(OUT, va) == handle
+    assert only(puppet.check())["references"] == references(2, 1)
+    puppet.cuMemRelease(handle)
+    puppet.cuMemRelease(handle)
+    assert only(puppet.check())["references"] == references(0, 1)
+    unmap(puppet, va)
+    assert puppet.check() == []
+
+
+def test_expandable_segment(puppet):
+    """PyTorch's: the handle is given up as soon as it is mapped; unmapping frees."""
+    va = reserve(puppet, 8)
+    for page in (0, 1, 2, 4, 6):
+        handle = create(puppet)
+        map_at(puppet, va + page * PAGE, handle)
+        puppet.cuMemRelease(handle)
+    assert [a["references"] for a in puppet.check()] == [references(0, 1)] * 5
+    unmap(puppet, va + PAGE, 2)
+    assert len(puppet.check()) == 3
+    # The same handles come again: their names are free.
+    handle = create(puppet, 2)
+    map_at(puppet, va + PAGE, handle, 2)
+    puppet.cuMemRelease(handle)
+    assert len(puppet.check()) == 4
+    unmap(puppet, va, 3)
+    unmap(puppet, va + 4 * PAGE)
+    unmap(puppet, va + 6 * PAGE)
+    assert puppet.check() == []
+
+
+def test_one_handle_at_two_addresses(puppet):
+    va, handle = reserve(puppet, 8), create(puppet, 2)
+    map_at(puppet, va + 6 * PAGE, handle, 2)
+    map_at(puppet, va + 2 * PAGE, handle, 2)
+    both = only(puppet.check())
+    assert (both["ptr"], both["references"]) == (hex(va + 2 * PAGE), references(1, 2))
+    puppet.cuMemRelease(handle)
+    unmap(puppet, va + 2 * PAGE, 2)
+    assert only(puppet.check())["ptr"] == hex(va + 6 * PAGE)
+    unmap(puppet, va + 6 * PAGE, 2)
+    assert puppet.check() == []
+
+
+def test_one_handle_twice_in_one_range(puppet):
+    va, handle = reserve(puppet, 4), create(puppet, 2)
+    map_at(puppet, va, handle, 2)
+    map_at(puppet, va + 2 * PAGE, handle, 2)
+    puppet.cuMemRelease(handle)
+    assert only(puppet.check())["references"] == references(0, 2)
+    unmap(puppet, va, 4)
+    assert puppet.check() == []
+
+
+@pytest.mark.parametrize("first", ["release", "unmap"])
+def test_failed_calls_change_no_reference(puppet, first):
+    va, handle = reserve(puppet, 2), create(puppet)
+    puppet.simcuda_fail_next(1, OUT_OF_MEMORY)
+    puppet.cuMemMap(va, PAGE, 0, handle, 0, fails=OUT_OF_MEMORY)
+    assert only(puppet.check())["references"] == references(1, 0)
+    map_at(puppet, va, handle)
+    map_at(puppet, va + PAGE, handle)
+    puppet.simcuda_fail_next(1, OUT_OF_MEMORY)
+    puppet.cuMemRetainAllocationHandle(OUT, va, fails=OUT_OF_MEMORY)
+    assert only(puppet.check())["references"] == references(1, 2)
+    steps = {
+        "release": lambda **how: puppet.cuMemRelease(handle, **how),
+        "unmap": lambda **how: unmap(puppet, va, 2, **how),
+    }
+    left = {"release": references(1, 2), "unmap": references(1, 2)}
+    order = [first, *(set(steps) - {first})]
+    for step in order:
+        puppet.simcuda_fail_next(1, OUT_OF_MEMORY)
+        steps[step](fails=OUT_OF_MEMORY)
+        assert only(puppet.check())["references"] == left[step]
+        steps[step]()
+        left = {"release": references(1, 0), "unmap": references(0, 2)}
+    assert puppet.check() == []
+
+
+@pytest.mark.parametrize("mappings", [UNMAP_MAX, UNMAP_MAX + 6])
+def test_many_mappings_unmapped_at_once(puppet, mappings):
+    """What is beyond the bound is counted, shown as it was, and put right when it is used again."""
+    beyond = mappings - UNMAP_MAX
+    va = reserve(puppet, mappings)
+
+    def fill(pages):
+        for page in pages:
+            handle = create(puppet)
+            map_at(puppet, va + page * PAGE, handle)
+            puppet.cuMemRelease(handle)
+
+    fill(range(mappings))
+    assert len(puppet.check()) == mappings
+    unmap(puppet, va, mappings)
+    if not beyond:
+        assert puppet.check() == []
+        return
+    wait_until(lambda: len(puppet.daemon.allocs(puppet.pid)) == beyond, "the others are gone")
+    assert puppet.daemon.ctl("status")["events"]["lost"]["handles"] == 1
+    wait_until(lambda: puppet.row()["partial"] == ["limit"], "the process is marked")
+
+    fill(range(UNMAP_MAX, mappings))
+    assert len(puppet.check(partial=["limit"])) == beyond
+    unmap(puppet, va + UNMAP_MAX * PAGE, beyond)
+    assert puppet.check(partial=["limit"]) == []
+    assert puppet.calls()["superseded"] == beyond
+
+
+def test_memory_where_its_properties_say(puppet):
+    """Not where the thread is."""
+    puppet.cudaSetDevice(1)
+    create(puppet, number=0)
+    create(puppet, number=1)
+    create(puppet, location=HOST_NUMA, number=3)
+    shown = {(a["kind"], a["device"]) for a in puppet.check()}
+    assert shown == {("vmm", 0), ("vmm", 1), ("host", None)}
+
+
+def test_multicast_object_has_no_memory(puppet):
+    va = reserve(puppet, 1)
+    handle = puppet.cuMulticastCreate(OUT, Given(struct.pack("<IxxxxQQQ", 2, PAGE, POSIX_FD, 0)))
+    map_at(puppet, va, handle)
+    assert puppet.check() == []
+    unmap(puppet, va)
+    puppet.cuMemRelease(handle)
+    memory = create(puppet)
+    map_at(puppet, va, memory)
+    assert only(puppet.check())["ptr"] == hex(va)
+    assert puppet.calls()["frees_unknown"] == 0
+
+
+# Others' memory
+
+
+def test_imported_physical_memory(puppet):
+    own = create(puppet)
+    descriptor = puppet.cuMemExportToShareableHandle(OUT, own, POSIX_FD, 0)
+    imported = puppet.cuMemImportFromShareableHandle(OUT, descriptor, POSIX_FD)
+    va = reserve(puppet, 1)
+    map_at(puppet, va, imported)
+    kinds = {a["kind"]: a for a in puppet.check()}
+    assert kinds["ipc"]["size"] is None and kinds["ipc"]["handle"] == hex(imported)
+    assert kinds["ipc"]["references"] == references(1, 1)
+    puppet.cuMemRelease(own)
+    puppet.cuMemRelease(imported)
+    assert only(puppet.check())["references"] == references(0, 1)
+    unmap(puppet, va)
+    assert puppet.check() == []
+
+
+@pytest.mark.parametrize("family", ["cuda", "cu"])
+def test_openings_and_closings_balance(puppet, owner, family):
+    memory = owner.cudaMalloc(OUT, MIB)
+    handle = Value(owner.cudaIpcGetMemHandle(Pointer(64), memory))
+    opening = puppet.cudaIpcOpenMemHandle if family == "cuda" else puppet.cuIpcOpenMemHandle_v2
+    closing = puppet.cudaIpcCloseMemHandle if family == "cuda" else puppet.cuIpcCloseMemHandle
+    puppet.cudaFree(0)  # a context
+    for opened in (1, 2, 3):
+        ptr = opening(OUT, handle, 1)
+        assert only(puppet.check())["references"] == references(opened, 0)
+    puppet.simcuda_fail_next(1, OUT_OF_MEMORY)
+    opening(OUT, handle, 1, fails=OUT_OF_MEMORY)
+    puppet.simcuda_fail_next(1, OUT_OF_MEMORY)
+    closing(ptr, fails=OUT_OF_MEMORY)
+    for left in (3, 2, 1):
+        assert only(puppet.check())["references"] == references(left, 0)
+        if left == 1:
+            puppet.simcuda_fail_next(1, OUT_OF_MEMORY)
+            closing(ptr, fails=OUT_OF_MEMORY)
+            assert only(puppet.check())["references"] == references(1, 0)
+        closing(ptr)
+    assert puppet.check() == []
+    assert puppet.row()["outstanding"]["ipc"]["count"] == 0
+
+
+def test_external_memory_and_its_buffers(puppet):
+    """Buffers and arrays are freed by themselves, and counted with the memory that they are of."""
+    own = create(puppet)
+    descriptor = puppet.cuMemExportToShareableHandle(OUT, own, POSIX_FD, 0)
+    puppet.cuMemRelease(own)
+    external = puppet.cudaImportExternalMemory(
+        OUT, Given(struct.pack("<Ixxxxi12xQI64x", 1, descriptor, PAGE, 0))
+    )
+    assert only(puppet.check())["kind"] == "ipc"
+    buffer = puppet.cudaExternalMemoryGetMappedBuffer(
+        OUT, external, Given(struct.pack("<QQI64x", 0, MIB, 0))
+    )
+    assert len(puppet.check()) == 1
+    puppet.simcuda_fail_next(1, OUT_OF_MEMORY)
+    puppet.cudaFree(buffer, fails=OUT_OF_MEMORY)
+    puppet.cudaFree(buffer)
+    assert only(puppet.check())["ptr"] == hex(external)
+    puppet.cudaDestroyExternalMemory(external)
+    assert puppet.check() == []
+    assert puppet.calls()["frees_unknown"] == 0
+
+
+# Graphs
+
+
+def node(device, size):
+    """CUDA_MEM_ALLOC_NODE_PARAMS."""
+    return Pointer(properties(number=device) + struct.pack("<QQQQ", 0, 0, size, 0))
+
+
+def test_graphs_and_their_memory_nodes(puppet):
+    """A node's memory is the driver's: it is told of, and in nobody's sums."""
+    graph = puppet.cudaGraphCreate(OUT, 0)
+    zero = {"allocs": 0, "bytes": 0, "frees": 0}
+    assert puppet.row() is None or puppet.row()["graph_nodes"] == zero
+    _, params = puppet.cudaGraphAddMemAllocNode(OUT, graph, 0, 0, node(0, 5 * MIB))
+    puppet.cuGraphAddMemAllocNode(OUT, graph, 0, 0, node(1, 3 * MIB))
+    (address,) = struct.unpack_from("<Q", params, len(params) - 8)
+    puppet.cudaGraphAddMemFreeNode(OUT, graph, 0, 0, address)
+    puppet.cuGraphAddMemFreeNode(OUT, graph, 0, 0, 1, fails=1)
+    executables = [
+        puppet.cudaGraphInstantiate(OUT, graph, 0),
+        puppet.cuGraphInstantiateWithFlags(OUT, graph, 0),
+    ]
+    assert [(a["kind"], a["size"]) for a in puppet.check()] == [("graph", None)] * 2
+    assert puppet.row()["graph_nodes"] == {"allocs": 2, "bytes": 8 * MIB, "frees": 1}
+    outstanding = puppet.row()["outstanding"]
+    assert {kind for kind, of in outstanding.items() if of and of["count"]} == {"graph"}
+    puppet.cudaGraphDestroy(graph)
+    assert len(puppet.check()) == 2
+    for executable in executables:
+        puppet.cudaGraphExecDestroy(executable)
+    assert puppet.check() == []
