@@ -55,7 +55,7 @@ static int attach_multi(struct library *library, const struct probes *probes, co
 	/* Returns first: an entry without its return would look like a call that never ends. */
 	for (int entry = 0; entry < 2; entry++) {
 		int fd = link_multi(entry ? probes_entry(probes) : probes_return(probes), path,
-				    !entry, offsets, cookies, n);
+				    !entry, offsets, cookies, n, LINK_EVERY_PROCESS);
 
 		if (fd < 0)
 			return fd;
@@ -70,12 +70,12 @@ static int attach_perf_pair(struct library *library, const struct probes *probes
 	uint64_t offset = library->points[api].offset;
 	uint64_t cookie = COOKIE(library->number, (uint64_t)api);
 	_cleanup_close_ int at_return =
-		link_perf(probes_return(probes), path, true, offset, cookie);
+		link_perf(probes_return(probes), path, true, offset, cookie, LINK_EVERY_PROCESS);
 	int entry;
 
 	if (at_return < 0)
 		return at_return;
-	entry = link_perf(probes_entry(probes), path, false, offset, cookie);
+	entry = link_perf(probes_entry(probes), path, false, offset, cookie, LINK_EVERY_PROCESS);
 	if (entry < 0)
 		return entry;
 	library->links[library->n_links++] = TAKE_FD(at_return);

@@ -14,8 +14,28 @@
 
 #define UPROBE_PMU "/sys/bus/event_source/devices/uprobe/"
 
+int link_multi_supported(void)
+{
+	const struct bpf_insn program[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, options,
+		    .expected_attach_type = UAPI_BPF_TRACE_UPROBE_MULTI);
+	_cleanup_close_ int program_fd = -1, link = -1;
+	const unsigned long offset = 0;
+
+	program_fd = bpf_prog_load(BPF_PROG_TYPE_KPROBE, NULL, "GPL", program, ARRAY_SIZE(program),
+				   &options);
+	if (program_fd < 0)
+		return -errno;
+	/* A directory is no file to probe: kernels that know the link type say so with EBADF. */
+	link = link_multi(program_fd, "/", false, &offset, NULL, 1, LINK_EVERY_PROCESS);
+	return link >= 0 || link == -EBADF;
+}
+
 int link_multi(int program_fd, const char *path, bool at_return, const unsigned long *offsets,
-	       const uint64_t *cookies, uint32_t n)
+	       const uint64_t *cookies, uint32_t n, pid_t pid)
 {
 	struct uapi_uprobe_multi_attr attr = {
 		.prog_fd = (uint32_t)program_fd,
@@ -25,6 +45,7 @@ int link_multi(int program_fd, const char *path, bool at_return, const unsigned 
 		.cookies = (uintptr_t)cookies,
 		.cnt = n,
 		.multi_flags = at_return ? UAPI_BPF_F_UPROBE_MULTI_RETURN : 0,
+		.pid = (uint32_t)pid,
 	};
 	long fd = syscall(SYS_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
 
@@ -46,7 +67,7 @@ static int read_number(const char *path, const char *prefix, unsigned int *ret)
 }
 
 /* The uprobe event source; perf_event_open(2), "dynamic PMU". */
-static int open_event(const char *path, bool at_return, uint64_t offset)
+static int open_event(const char *path, bool at_return, uint64_t offset, pid_t pid)
 {
 	struct perf_event_attr attr = {
 		.size = sizeof(attr),
@@ -63,13 +84,18 @@ static int open_event(const char *path, bool at_return, uint64_t offset)
 	if (r < 0)
 		return r;
 	attr.config = at_return ? 1ULL << (return_bit & 63) : 0;
-	fd = syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+	/* Of every process it is opened on one CPU, which does for all. */
+	if (pid == LINK_EVERY_PROCESS)
+		fd = syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+	else
+		fd = syscall(SYS_perf_event_open, &attr, pid, -1, -1, PERF_FLAG_FD_CLOEXEC);
 	return fd < 0 ? -errno : (int)fd;
 }
 
-int link_perf(int program_fd, const char *path, bool at_return, uint64_t offset, uint64_t cookie)
+int link_perf(int program_fd, const char *path, bool at_return, uint64_t offset, uint64_t cookie,
+	      pid_t pid)
 {
-	_cleanup_close_ int event = open_event(path, at_return, offset);
+	_cleanup_close_ int event = open_event(path, at_return, offset, pid);
 	LIBBPF_OPTS(bpf_link_create_opts, options, .perf_event.bpf_cookie = cookie);
 	_cleanup_close_ int link = -1;
 

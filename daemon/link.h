@@ -7,14 +7,23 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
-/* One uprobe multi link to n places; needs a program loaded for it (Linux 6.6). Returns the
- * descriptor, or a negative errno.
+#define LINK_EVERY_PROCESS 0
+
+/* Whether this kernel has uprobe multi links (6.6). Returns 1, 0, or a negative errno where even
+ * the test program could not be loaded.
+ */
+int link_multi_supported(void);
+
+/* One uprobe multi link to n places; needs a program loaded for it. pid: only in that process, or
+ * LINK_EVERY_PROCESS. Returns the descriptor, or a negative errno.
  */
 int link_multi(int program_fd, const char *path, bool at_return, const unsigned long *offsets,
-	       const uint64_t *cookies, uint32_t n);
+	       const uint64_t *cookies, uint32_t n, pid_t pid);
 
-/* One perf link to one place, in every process; needs CAP_SYS_ADMIN. Likewise. */
-int link_perf(int program_fd, const char *path, bool at_return, uint64_t offset, uint64_t cookie);
+/* One perf link to one place; needs CAP_SYS_ADMIN. Likewise. */
+int link_perf(int program_fd, const char *path, bool at_return, uint64_t offset, uint64_t cookie,
+	      pid_t pid);
 
 #endif

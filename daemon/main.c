@@ -16,6 +16,7 @@
 #include "config.h"
 #include "discovery.h"
 #include "http.h"
+#include "link.h"
 #include "log.h"
 #include "macro.h"
 #include "options.h"
@@ -94,7 +95,7 @@ static int choose_links(struct daemon *d)
 			  d->kernel.release);
 		return DAEMON_KERNEL;
 	}
-	supported = probes_multi_supported();
+	supported = link_multi_supported();
 	if (supported == -EPERM || supported == -EACCES ||
 	    (supported >= 0 &&
 	     !capability_can_probe(supported && d->config.attach != ATTACH_PERF))) {

@@ -3,7 +3,6 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "api.h"
@@ -11,7 +10,6 @@
 #include "log.h"
 #include "macro.h"
 #include "probes.h"
-#include "uapi.h"
 
 #define LIVE_BATCH 4096 /* entries fetched at once; more than ever share a bucket */
 
@@ -32,36 +30,6 @@ static int on_event(void *userdata, void *data, size_t size)
 		p->event(data, p->userdata);
 	/* A failure ends the walk behind this event. */
 	return clock_monotonic_ns() < p->turn_ends ? 0 : -EAGAIN;
-}
-
-int probes_multi_supported(void)
-{
-	const struct bpf_insn program[] = {
-		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
-		{.code = BPF_JMP | BPF_EXIT},
-	};
-	LIBBPF_OPTS(bpf_prog_load_opts, options,
-		    .expected_attach_type = UAPI_BPF_TRACE_UPROBE_MULTI);
-	unsigned long offset = 0;
-	/* A directory is no file to probe: kernels that know the link type say so with EBADF. */
-	struct uapi_uprobe_multi_attr attr = {
-		.attach_type = UAPI_BPF_TRACE_UPROBE_MULTI,
-		.path = (uintptr_t) "/",
-		.offsets = (uintptr_t)&offset,
-		.cnt = 1,
-	};
-	_cleanup_close_ int program_fd = -1;
-	long link;
-
-	program_fd = bpf_prog_load(BPF_PROG_TYPE_KPROBE, NULL, "GPL", program, ARRAY_SIZE(program),
-				   &options);
-	if (program_fd < 0)
-		return -errno;
-	attr.prog_fd = (uint32_t)program_fd;
-	link = syscall(SYS_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
-	if (link >= 0)
-		close((int)link);
-	return link >= 0 || errno == EBADF;
 }
 
 int probes_load(const struct object_options *options, probes_event_fn event, void *userdata,

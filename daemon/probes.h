@@ -14,11 +14,6 @@ struct probes;
 
 typedef void (*probes_event_fn)(const struct event *event, void *userdata);
 
-/* Whether this kernel has uprobe multi links (6.6). Returns 1, 0, or a negative errno where even
- * the test program could not be loaded.
- */
-int probes_multi_supported(void);
-
 /* Opens the object, and the way of its events to `event`. */
 int probes_load(const struct object_options *options, probes_event_fn event, void *userdata,
 		struct probes **ret);

@@ -17,9 +17,9 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "attach.h"
 #include "calls.h"
 #include "calls.skel.h"
+#include "daemon/link.h"
 #include "macro.h"
 #include "uapi.h"
 
@@ -78,28 +78,50 @@ static int read_functions(void)
 	return tracer.n_functions > 0 ? 0 : -ENODATA;
 }
 
+struct target {
+	const char *library;
+	pid_t pid;
+	unsigned long offsets[FUNCTIONS_MAX];
+	uint64_t cookies[FUNCTIONS_MAX];
+	uint32_t n;
+};
+
+/* For as long as this program runs: nobody closes the descriptors. */
+static int attach_program(int program_fd, bool at_return, const struct target *target, bool multi)
+{
+	int link = 0;
+
+	if (multi)
+		return link_multi(program_fd, target->library, at_return, target->offsets,
+				  target->cookies, target->n, target->pid);
+	for (uint32_t i = 0; i < target->n && link >= 0; i++)
+		link = link_perf(program_fd, target->library, at_return, target->offsets[i],
+				 target->cookies[i], target->pid);
+	return link;
+}
+
 /* Returns first: an entry without its return would look like a call that never ends. */
 static int attach(struct calls_bpf *object, pid_t pid, bool multi)
 {
-	static unsigned long offsets[FUNCTIONS_MAX];
-	static uint64_t cookies[FUNCTIONS_MAX];
-	int (*how)(int, bool, const struct attach_target *) = multi ? attach_multi : attach_each;
+	static struct target target;
 	int r = 0;
 
-	for (int library = 0; library < tracer.n_libraries && r == 0; library++) {
-		struct attach_target target = {tracer.libraries[library], pid, offsets, cookies, 0};
-
+	target.pid = pid;
+	for (int library = 0; library < tracer.n_libraries && r >= 0; library++) {
+		target.library = tracer.libraries[library];
+		target.n = 0;
 		for (size_t i = 0; i < tracer.n_functions; i++) {
 			if (tracer.functions[i].library != library)
 				continue;
-			offsets[target.n] = tracer.functions[i].offset;
-			cookies[target.n++] = i;
+			target.offsets[target.n] = tracer.functions[i].offset;
+			target.cookies[target.n++] = i;
 		}
-		r = how(bpf_program__fd(object->progs.at_return), true, &target);
-		if (r == 0)
-			r = how(bpf_program__fd(object->progs.at_entry), false, &target);
+		r = attach_program(bpf_program__fd(object->progs.at_return), true, &target, multi);
+		if (r >= 0)
+			r = attach_program(bpf_program__fd(object->progs.at_entry), false, &target,
+					   multi);
 		if (r < 0)
-			fprintf(stderr, "calls: %s: %s\n", target.path, strerror(-r));
+			fprintf(stderr, "calls: %s: %s\n", target.library, strerror(-r));
 	}
 	return r;
 }
@@ -168,7 +190,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	pid = (pid_t)strtol(argv[1], NULL, 10);
-	multi = strcmp(argv[2], "multi") == 0 && attach_has_multi();
+	multi = strcmp(argv[2], "multi") == 0 && link_multi_supported() > 0;
 	sigaction(SIGTERM, &stop, NULL);
 	sigaction(SIGINT, &stop, NULL);
 	(void)setrlimit(RLIMIT_NOFILE, &many);
@@ -182,7 +204,7 @@ int main(int argc, char **argv)
 	if (!object)
 		return fail("loading", errno);
 	r = attach(object, pid, multi);
-	if (r == 0)
+	if (r >= 0)
 		r = trace(object, pid);
 	calls_bpf__destroy(object);
 	return r < 0 ? fail("tracing", -r) : 0;

@@ -6,7 +6,7 @@
 #                   host that can install nothing
 
 GPU := $(TOP)/gpu
-GPU_TRACER := tests/gpu/calls.c tests/gpu/attach.c
+GPU_TRACER := tests/gpu/calls.c daemon/link.c
 GPU_PROGRAM := $(filter-out $(GPU_TRACER) tests/gpu/calls.bpf.c,$(wildcard tests/gpu/*.c))
 GPU_HEADERS := $(wildcard tests/gpu/*.h tests/simcuda/*.h) include/macro.h
 GPU_CFLAGS := -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -Iinclude -Itests/simcuda -O1 -g \
@@ -21,8 +21,8 @@ $(GPU)/calls.bpf.o: tests/gpu/calls.bpf.c tests/gpu/calls.h | $(GPU)/
 $(GPU)/calls.skel.h: $(GPU)/calls.bpf.o
 	$(call say,SKEL,$@)$(BPFTOOL) gen skeleton $< name calls_bpf > $@
 
-$(GPU)/calls: $(GPU_TRACER) $(GPU)/calls.skel.h tests/gpu/attach.h include/uapi.h
-	$(call say,CC,$@)$(CC) -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -Iinclude -I$(GPU) -O2 -g \
+$(GPU)/calls: $(GPU_TRACER) $(GPU)/calls.skel.h daemon/link.h include/uapi.h
+	$(call say,CC,$@)$(CC) -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -I. -Iinclude -I$(GPU) -O2 -g \
 		$(GPU_TRACER) -lbpf -lelf -lz -o $@
 
 $(GPU)/program: $(GPU_PROGRAM) $(GPU_HEADERS) | $(GPU)/
