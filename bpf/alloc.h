@@ -65,7 +65,7 @@ static __always_inline void handle_made(struct process_image *p, struct thread *
 		fresh.device = place.device;
 		if (place.kind != KIND_NONE)
 			fresh.kind = place.kind;
-		fresh.number = pool_number(p);
+		fresh.number = handle_number(p, &p->pools, POOL_BITS);
 		pool_report(p, EVENT_POOL, key->addr, &fresh, 0, 0);
 	}
 	handle_put(p, key, &fresh);
@@ -89,7 +89,7 @@ static __always_inline void alloc_record(struct pt_regs *ctx, struct task_struct
 		.kind = place.kind,
 		.device = place.device,
 		.size = size,
-		.pool = place.pool >> POOL_BITS ? 0 : place.pool,
+		.pool = place.pool,
 		.context = place.context,
 		.stack = stack_capture(ctx, task, p, th),
 		.id = __sync_fetch_and_add(&last_id, 1) + 1,

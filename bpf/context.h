@@ -17,7 +17,6 @@
 #define CURRENT_DEVICE (1ULL << 63)
 
 #define DEVICES_MAX 128U
-#define CONTEXTS_MAX (1U << CONTEXT_BITS)
 
 static __always_inline struct live_key handle_key(const struct process_image *p, __u32 space,
 						  __u64 addr)
@@ -79,19 +78,6 @@ static __always_inline void context_pop(struct thread *th)
 						: CURRENT_UNKNOWN;
 }
 
-/* 0 where there are too many to tell them apart. */
-static __always_inline __u32 context_number(struct process_image *p)
-{
-	__u32 number = __sync_fetch_and_add(&p->contexts, 1) + 1;
-
-	if (number < CONTEXTS_MAX)
-		return number;
-	__sync_fetch_and_add(&p->contexts, -1);
-	count(COUNTER_LOST_HANDLE);
-	__sync_fetch_and_add(&p->over_limit, 1);
-	return 0;
-}
-
 /* A device's primary context, made where it is not known. Others may hold it, unless all that the
  * process ever did was seen.
  */
@@ -119,7 +105,7 @@ static __always_inline __u32 primary_number(struct process_image *p, struct hand
 
 	if (number)
 		return number;
-	number = context_number(p);
+	number = handle_number(p, &p->contexts, CONTEXT_BITS);
 	__sync_val_compare_and_swap(&primary->number, 0, number);
 	return primary->number;
 }
@@ -264,7 +250,8 @@ static __always_inline void context_created(struct process_image *p, struct thre
 {
 	__u64 context = read_user_u64(call->pointer);
 	struct live_key key = handle_key(p, SPACE_CONTEXT, context);
-	struct handle fresh = {.device = device_of(call->device), .number = context_number(p)};
+	struct handle fresh = {.device = device_of(call->device),
+			       .number = handle_number(p, &p->contexts, CONTEXT_BITS)};
 
 	handle_put(p, &key, &fresh);
 	context_push(th, context);

@@ -3,14 +3,33 @@
 #ifndef SRTLEAK_HANDLE_H
 #define SRTLEAK_HANDLE_H
 
+static __always_inline void handle_lost(struct process_image *p)
+{
+	count(COUNTER_LOST_HANDLE);
+	__sync_fetch_and_add(&p->over_limit, 1);
+}
+
 /* Whether the process may have one more entry in these maps. */
 static __always_inline bool handle_room(struct process_image *p)
 {
 	if (p->handles < HANDLES_PER_PROCESS)
 		return true;
-	count(COUNTER_LOST_HANDLE);
-	__sync_fetch_and_add(&p->over_limit, 1);
+	handle_lost(p);
 	return false;
+}
+
+/* The next of the numbers by which allocations name something of their image; 0 where more have
+ * been given out than fit into so many bits.
+ */
+static __always_inline __u32 handle_number(struct process_image *p, __u32 *given, __u32 bits)
+{
+	__u32 number = __sync_fetch_and_add(given, 1) + 1;
+
+	if (!(number >> bits))
+		return number;
+	__sync_fetch_and_add(given, -1);
+	handle_lost(p);
+	return 0;
 }
 
 /* Adds or replaces. */
@@ -22,8 +41,7 @@ static __always_inline bool handle_put(struct process_image *p, const struct liv
 	if (is_new && !handle_room(p))
 		return false;
 	if (bpf_map_update_elem(&handles, key, handle, BPF_ANY)) {
-		count(COUNTER_LOST_HANDLE);
-		__sync_fetch_and_add(&p->over_limit, 1);
+		handle_lost(p);
 		return false;
 	}
 	if (is_new)

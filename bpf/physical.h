@@ -55,42 +55,45 @@ static __always_inline bool is_of(const struct live_key *key, __u64 id)
 	return handle && handle->id == id;
 }
 
+/* Takes the mapping's reference away, and with the last one the memory. */
+static __always_inline void mapping_detach(struct process_image *p, struct mapping *m)
+{
+	struct live_key key = handle_key(p, SPACE_PHYSICAL, m->handle);
+
+	m->taken.id = 0;
+	if (is_of(&key, m->id) && handle_drop(p, &key, HANDLE_MAPPING) == DROP_LAST)
+		live_take(p, &key, bpf_map_lookup_elem(&live, &key), &m->taken);
+}
+
 /* Its end was not seen, but it must have ended. */
-static __always_inline void mapping_supersede(struct process_image *p, struct thread *th,
-					      const struct live_key *place)
+static __always_inline void mapping_supersede(struct process_image *p, const struct live_key *place)
 {
 	struct mapping *m = bpf_map_lookup_elem(&mappings, place);
-	struct live_key key = handle_key(p, SPACE_PHYSICAL, 0);
 
 	if (!m)
 		return;
-	key.addr = m->handle;
-	th->taken.id = 0;
-	if (is_of(&key, m->id) && handle_drop(p, &key, HANDLE_MAPPING) == DROP_LAST)
-		live_take(p, &key, bpf_map_lookup_elem(&live, &key), &th->taken);
-	if (th->taken.id) {
+	mapping_detach(p, m);
+	if (m->taken.id) {
 		count(COUNTER_SUPERSEDED);
-		report(p, EVENT_FREE, key.addr, &th->taken, API_MAX);
+		report(p, EVENT_FREE, m->handle, &m->taken, API_MAX);
 	}
-	th->taken.id = 0;
 	mapping_remove(p, place);
 }
 
-static __always_inline void physical_mapped(struct process_image *p, struct thread *th)
+static __always_inline void physical_mapped(struct process_image *p, const struct thread *th)
 {
 	struct live_key key = handle_key(p, SPACE_PHYSICAL, th->extra);
 	struct live_key place = handle_key(p, SPACE_MEMORY, th->pointer);
 	struct mapping fresh = {.handle = th->extra, .size = th->size};
 	struct handle *handle;
 
-	mapping_supersede(p, th, &place);
+	mapping_supersede(p, &place);
 	handle = bpf_map_lookup_elem(&handles, &key);
 	if (!handle || !handle_room(p))
 		return;
 	fresh.id = handle->id;
 	if (bpf_map_update_elem(&mappings, &place, &fresh, BPF_ANY)) {
-		count(COUNTER_LOST_HANDLE);
-		__sync_fetch_and_add(&p->over_limit, 1);
+		handle_lost(p);
 		return;
 	}
 	__sync_fetch_and_add(&p->handles, 1);
@@ -103,7 +106,7 @@ static __always_inline void physical_mapped(struct process_image *p, struct thre
 __noinline __u64 unmap_one(__u64 at, __u64 left)
 {
 	struct process_image *p = process_find(bpf_get_current_task_btf());
-	struct live_key place = {}, key = {};
+	struct live_key place = {};
 	struct mapping *m;
 
 	if (!p)
@@ -112,10 +115,7 @@ __noinline __u64 unmap_one(__u64 at, __u64 left)
 	m = bpf_map_lookup_elem(&mappings, &place);
 	if (!m || m->size > left)
 		return 0;
-	key = handle_key(p, SPACE_PHYSICAL, m->handle);
-	m->taken.id = 0;
-	if (is_of(&key, m->id) && handle_drop(p, &key, HANDLE_MAPPING) == DROP_LAST)
-		live_take(p, &key, bpf_map_lookup_elem(&live, &key), &m->taken);
+	mapping_detach(p, m);
 	return m->size;
 }
 
@@ -135,10 +135,8 @@ static __always_inline void unmap_begin(struct process_image *p, struct thread *
 		at += size;
 		left -= size;
 	}
-	if (left) {
-		count(COUNTER_LOST_HANDLE);
-		__sync_fetch_and_add(&p->over_limit, 1);
-	}
+	if (left)
+		handle_lost(p);
 }
 
 static __always_inline void remap(struct process_image *p, const struct mapping *m, __s32 result)

@@ -6,11 +6,6 @@
 #ifndef SRTLEAK_POOL_H
 #define SRTLEAK_POOL_H
 
-static __always_inline __u32 pool_number(struct process_image *p)
-{
-	return __sync_fetch_and_add(&p->pools, 1) + 1;
-}
-
 static __always_inline void pool_report(struct process_image *p, __u32 type, __u64 addr,
 					const struct handle *pool, __u64 size, __s32 result)
 {
@@ -21,7 +16,7 @@ static __always_inline void pool_report(struct process_image *p, __u32 type, __u
 		.pool = pool->number,
 	};
 
-	if (!(size >> SIZE_BITS) && !(pool->number >> POOL_BITS))
+	if (!(size >> SIZE_BITS) && pool->number)
 		report(p, type, addr, &value, result);
 }
 
@@ -36,7 +31,7 @@ static __always_inline struct handle *pool_of_device(struct process_image *p, __
 
 	if (pool || device == DEVICE_UNKNOWN)
 		return pool;
-	fresh.id = fresh.number = pool_number(p);
+	fresh.id = fresh.number = handle_number(p, &p->pools, POOL_BITS);
 	if (!handle_put(p, &key, &fresh))
 		return NULL;
 	pool_report(p, EVENT_POOL, 0, &fresh, 0, 0);
@@ -85,8 +80,8 @@ static __always_inline void pool_settle(struct process_image *p, struct handle *
 	of_device->kind = KIND_DEVICE;
 }
 
-#define POOL_RESERVED \
-	5 /* CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, cudaMemPoolAttrReservedMemCurrent */
+/* CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, cudaMemPoolAttrReservedMemCurrent */
+#define POOL_RESERVED 5
 
 static __always_inline void pool_told(struct process_image *p, const struct thread *th,
 				      const volatile struct api_row *row)

@@ -6,12 +6,12 @@
 /* Bits of a texel by CUarray_format (cuda.h of CUDA 13.0); those of PER_CHANNEL times channels. */
 #define PER_CHANNEL 0x80
 const volatile __u8 format_bits[256] = {
-	[0x01] = PER_CHANNEL | 8,           /* unsigned */
-	[0x02] = PER_CHANNEL | 16,          /**/
-	[0x03] = PER_CHANNEL | 32,          /**/
-	[0x08] = PER_CHANNEL | 8,           /* signed */
-	[0x09] = PER_CHANNEL | 16,          /**/
-	[0x0a] = PER_CHANNEL | 32,          /**/
+	[0x01] = PER_CHANNEL | 8,           /* unsigned, 8 bits */
+	[0x02] = PER_CHANNEL | 16,          /* … 16 bits */
+	[0x03] = PER_CHANNEL | 32,          /* … 32 bits */
+	[0x08] = PER_CHANNEL | 8,           /* signed, 8 bits */
+	[0x09] = PER_CHANNEL | 16,          /* … 16 bits */
+	[0x0a] = PER_CHANNEL | 32,          /* … 32 bits */
 	[0x10] = PER_CHANNEL | 16,          /* half */
 	[0x20] = PER_CHANNEL | 32,          /* float */
 	[0x50] = 32,                        /* 10, 10, 10, 2 */
@@ -31,10 +31,10 @@ const volatile __u8 format_bits[256] = {
 	[0xb3] = 48,                        /* … of 10 */
 	[0xb4] = 24,                        /* 4:4:4, semi-planar, of 8 bits */
 	[0xb5] = 48,                        /* … of 16 */
-	[0xc0 ... 0xc2] = PER_CHANNEL | 8,  /* normalised unsigned */
-	[0xc3 ... 0xc5] = PER_CHANNEL | 16, /**/
-	[0xc6 ... 0xc8] = PER_CHANNEL | 8,  /* … signed */
-	[0xc9 ... 0xcb] = PER_CHANNEL | 16, /**/
+	[0xc0 ... 0xc2] = PER_CHANNEL | 8,  /* normalised unsigned, 8 bits */
+	[0xc3 ... 0xc5] = PER_CHANNEL | 16, /* … 16 bits */
+	[0xc6 ... 0xc8] = PER_CHANNEL | 8,  /* … signed, 8 bits */
+	[0xc9 ... 0xcb] = PER_CHANNEL | 16, /* … 16 bits */
 };
 #define FORMAT_BC1 0x91
 #define FORMAT_BC7 0x9e

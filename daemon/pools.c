@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "macro.h"
 #include "api.h"
+#include "macro.h"
 #include "pools.h"
 
 static struct pool *get(struct table *pools, uint64_t number)
 {
 	struct pool *pool = table_find(pools, number);
 
-	if (pool || number == 0 || pools->count >= POOLS_PER_PROCESS)
+	if (pool || number == 0)
 		return pool;
 	if (table_add(pools, number, (void **)&pool) < 0)
 		return NULL;
@@ -28,7 +28,6 @@ static void name(struct pool *pool, uint64_t handle, int device, unsigned int ki
 	 */
 	if (handle)
 		pool->handle = handle;
-	pool->is_named = true;
 	pool->device = (int8_t)device;
 	if (kind < KIND_MAX)
 		pool->kind = (uint8_t)kind;
@@ -60,7 +59,7 @@ void pools_restore(struct table *pools, uint64_t handle, const struct handle *kn
 {
 	/* What stands for a device has no handle, and its own number beside the one it uses. */
 	uint64_t number = known->id ? known->id : known->number;
-	struct pool *pool = get(pools, number >> POOL_BITS ? 0 : number);
+	struct pool *pool = get(pools, number);
 
 	if (pool)
 		name(pool, known->id ? 0 : handle, known->device,

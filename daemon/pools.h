@@ -11,8 +11,6 @@
 #include "event.h"
 #include "table.h"
 
-#define POOLS_PER_PROCESS (1U << POOL_BITS) /* more are not told apart */
-
 /* The first member is the table's key. */
 struct pool {
 	uint64_t number; /* as the probes number it, from 1 */
@@ -21,7 +19,6 @@ struct pool {
 	uint64_t high_water; /* most that was used since it was made or trimmed; bytes */
 	uint64_t reserved;   /* what the driver told the process last */
 	bool is_told;        /* it did */
-	bool is_named;       /* its making was seen */
 	bool is_destroyed;   /* it lives on in what is still used of it */
 	int8_t device;
 	uint8_t kind;

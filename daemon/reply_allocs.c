@@ -78,16 +78,20 @@ struct lowest {
 	uint64_t handle, addr;
 };
 
+struct of_image {
+	uint32_t image;
+	struct table *lowest;
+};
+
 static int note_mapping(const struct live_key *key, const struct mapping *mapping, void *userdata)
 {
-	struct reply *reply = userdata;
-	const struct process *p = reply_process(reply);
+	const struct of_image *of = userdata;
 	struct lowest *lowest;
 	int r;
 
-	if (!p || key->image != p->image || mapping->handle == 0)
+	if (key->image != of->image || mapping->handle == 0)
 		return 0;
-	r = table_add(&reply->lowest, mapping->handle, (void **)&lowest);
+	r = table_add(of->lowest, mapping->handle, (void **)&lowest);
 	if (r >= 0 && (r > 0 || key->addr < lowest->addr))
 		lowest->addr = key->addr;
 	return r < 0 ? r : 0;
@@ -96,11 +100,13 @@ static int note_mapping(const struct live_key *key, const struct mapping *mappin
 /* Where physical memory is mapped only the kernel's map knows. */
 static int find_mappings(struct reply *reply, const struct process *p)
 {
+	struct of_image of = {.image = p->image, .lowest = &reply->lowest};
+
 	table_init(&reply->lowest, sizeof(struct lowest));
 	if (!p->image ||
 	    p->usage[KIND_VMM].count + p->usage[KIND_HOST].count + p->usage[KIND_IPC].count == 0)
 		return 0;
-	return probes_each_mapping(reply->subject->tracker->probes, note_mapping, reply);
+	return probes_each_mapping(reply->subject->tracker->probes, note_mapping, &of);
 }
 
 static bool begin(struct reply *reply, const json_t *parameters)
