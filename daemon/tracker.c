@@ -584,6 +584,7 @@ static void repair(struct tracker *t)
 		log_error("tables could not be repaired from the live map: %s", strerror(-r));
 		return;
 	}
+	t->has_litter = false;
 	table_foreach (&t->processes, struct process_ref, ref)
 		repair_freed(t, ref->process);
 }

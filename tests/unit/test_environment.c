@@ -2,18 +2,16 @@
 /* Environment variables of other processes. */
 #include <errno.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "child.h"
 #include "daemon/environment.h"
 #include "macro.h"
 
@@ -82,46 +80,24 @@ static void test_length(void **state)
 	assert_int_equal(environment_parse(strings, strlen(strings), names, 1, &found), -E2BIG);
 }
 
-/* A child that changes its environment, tells and waits. */
-static pid_t start_child(const char *value)
+static void set_variable(void *value)
 {
-	int ready[2];
-	pid_t pid;
-	char byte;
-
-	assert_int_equal(pipe(ready), 0);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		if (value)
-			setenv(names[0], value, 1);
-		else
-			unsetenv(names[0]);
-		(void)!write(ready[1], "", 1);
-		pause();
-		_exit(0);
-	}
-	assert_int_equal(read(ready[0], &byte, 1), 1);
-	close(ready[0]);
-	close(ready[1]);
-	return pid;
-}
-
-static void stop_child(pid_t pid)
-{
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
+	if (value)
+		setenv(names[0], value, 1);
+	else
+		unsetenv(names[0]);
 }
 
 static void test_memory(void **state)
 {
 	static char longest[ENVIRONMENT_VALUE_MAX];
-	const char *const values[] = {"GPU-8932f937", NULL, "", longest};
+	static char uuid[] = "GPU-8932f937", empty[] = "";
+	char *const values[] = {uuid, NULL, empty, longest};
 
 	(void)state;
 	memset(longest, '7', sizeof(longest) - 1);
 	for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
-		pid_t pid = start_child(values[i]);
+		pid_t pid = start_child(set_variable, values[i]);
 		char *found[] = {NULL, NULL};
 
 		assert_int_equal(environment_read(pid, names, 2, found), 0);

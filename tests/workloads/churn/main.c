@@ -9,8 +9,7 @@
  * ledger is written and a line is printed:
  * {"pid":N,"ended":N,"rows":{API:[done, nothing, failed],...}}.
  * "nothing" is a call that succeeded and neither made nor ended an allocation; "ended" are those
- * that went with their context. A child process exports memory to open; its allocations are not in
- * these sums: {"exported":N}.
+ * that went with their context. A child process exports memory to open, which is not in these sums.
  */
 #include <getopt.h>
 #include <pthread.h>
@@ -22,7 +21,6 @@
 #include "churn.h"
 
 #define THREADS_MAX 64
-#define OWNED (2 * EXPORTED + 1) /* by the child */
 
 const struct api_row rows[API_MAX] = {API_TABLE_ROWS};
 const char *const names[API_MAX] = {
@@ -186,8 +184,7 @@ static void report(void)
 		die(options.ledger, "cannot write the ledger");
 	for (size_t i = 0; i < options.threads; i++)
 		ended += threads[i].worker.ended;
-	printf("{\"pid\":%d,\"exported\":%d,\"ended\":%ju,\"rows\":{", getpid(), OWNED,
-	       (uintmax_t)ended);
+	printf("{\"pid\":%d,\"ended\":%ju,\"rows\":{", getpid(), (uintmax_t)ended);
 	for (int api = 0; api < API_MAX; api++) {
 		uint64_t sums[OUTCOMES] = {0};
 
