@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is known of pools of stream-ordered memory. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "api.h"
+#include "daemon/pools.h"
+
+#define HANDLE 0x5400000000ULL
+
+static struct table pools;
+
+static int begin(void **state)
+{
+	(void)state;
+	table_init(&pools, sizeof(struct pool));
+	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	table_clear(&pools);
+	return 0;
+}
+
+static void tell(uint8_t type, uint64_t size, int32_t result)
+{
+	const struct event event = {
+		.type = type,
+		.addr = HANDLE,
+		.size = size,
+		.kind = KIND_DEVICE,
+		.device = 1,
+		.pool = 7,
+		.result = result,
+	};
+
+	pools_event(&pools, &event);
+}
+
+static const struct pool *seventh(void)
+{
+	return table_find(&pools, 7);
+}
+
+static void test_sums(void **state)
+{
+	(void)state;
+	tell(EVENT_POOL, 0, 0);
+	assert_int_equal(seventh()->handle, HANDLE);
+	assert_int_equal(seventh()->device, 1);
+	pools_add(&pools, 7, 100);
+	pools_add(&pools, 7, 50);
+	pools_take(&pools, 7, 100);
+	pools_add(&pools, 0, 1000); /* of no pool */
+	assert_int_equal(pools.count, 1);
+	assert_int_equal(seventh()->used, 50);
+	assert_int_equal(seventh()->count, 1);
+	assert_int_equal(seventh()->high_water, 150);
+	assert_false(seventh()->is_told);
+	tell(EVENT_POOL_SIZE, 200, 0);
+	assert_true(seventh()->is_told);
+	assert_int_equal(seventh()->reserved, 200);
+}
+
+static void test_trim(void **state)
+{
+	static const struct {
+		uint64_t keep, high_water;
+	} cases[] = {{200, 150}, {100, 100}, {10, 50}};
+
+	(void)state;
+	pools_add(&pools, 7, 50);
+	pools_add(&pools, 7, 100);
+	pools_take(&pools, 7, 100);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		tell(EVENT_POOL_TRIM, cases[i].keep, 0);
+		assert_int_equal(seventh()->high_water, cases[i].high_water);
+	}
+}
+
+static void test_outlived(void **state)
+{
+	(void)state;
+	tell(EVENT_POOL, 0, 0);
+	pools_add(&pools, 7, 50);
+	tell(EVENT_POOL, 0, 1);
+	assert_true(seventh()->is_destroyed);
+	pools_take(&pools, 7, 50);
+	assert_null(seventh());
+}
+
+static void test_recount(void **state)
+{
+	(void)state;
+	pools_add(&pools, 7, 50);
+	pools_recount(&pools);
+	assert_int_equal(seventh()->used, 0);
+	assert_int_equal(seventh()->count, 0);
+	pools_add(&pools, 7, 50);
+	assert_int_equal(seventh()->high_water, 50);
+}
+
+/* A device's own pool is none of the kind of another that it uses. */
+static void test_restored(void **state)
+{
+	const struct handle made = {.number = 7, .kind = KIND_MANAGED, .device = DEVICE_UNKNOWN};
+	const struct handle of_device = {.id = 3, .number = 7, .kind = KIND_MANAGED, .device = 1};
+	const struct pool *own;
+
+	(void)state;
+	pools_restore(&pools, HANDLE, &made);
+	pools_restore(&pools, HANDLE + 1, &of_device);
+	assert_int_equal(seventh()->kind, KIND_MANAGED);
+	assert_int_equal(seventh()->handle, HANDLE);
+	own = table_find(&pools, 3);
+	assert_non_null(own);
+	assert_int_equal(own->kind, KIND_DEVICE);
+	assert_int_equal(own->handle, 0);
+	assert_int_equal(own->device, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_sums, begin, end),
+		cmocka_unit_test_setup_teardown(test_trim, begin, end),
+		cmocka_unit_test_setup_teardown(test_outlived, begin, end),
+		cmocka_unit_test_setup_teardown(test_recount, begin, end),
+		cmocka_unit_test_setup_teardown(test_restored, begin, end),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
