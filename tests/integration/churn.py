@@ -56,16 +56,21 @@ def with_handle(row):
     return row
 
 
+def expected_and_shown(daemon, pid, expected):
+    """Both as multisets, as far as they can be compared."""
+    process = daemon.process_row(pid)
+    shown = [entry(without_place(a)) for a in daemon.allocs(pid)]
+    if process and "late_attach" in process["partial"]:
+        # Which context an older thread is in is not known.
+        expected, shown = map(without_devices, (expected, shown))
+    return collections.Counter(expected), collections.Counter(shown)
+
+
 def differences(daemon, pid, ledger):
     """Ghosts and missing ones. An entry that is listed twice is a ghost: for a moment that is right,
     while the daemon has the news of an address's next use and not yet of its free.
     """
-    process = daemon.process_row(pid)
-    expected, shown = truth(ledger), [entry(without_place(a)) for a in daemon.allocs(pid)]
-    if process and "late_attach" in process["partial"]:
-        # Which context an older thread is in is not known.
-        expected, shown = map(without_devices, (expected, shown))
-    expected, shown = collections.Counter(expected), collections.Counter(shown)
+    expected, shown = expected_and_shown(daemon, pid, truth(ledger))
     return (
         sorted((shown - expected).elements(), key=str),
         sorted((expected - shown).elements(), key=str),

@@ -13,7 +13,7 @@ import kernel
 import pytest
 from conftest import LEAK, PATIENCE, ROOT, SIM, as_entries, count_is, read_ledger, wait_until
 from test_life import FORKER, holding, image_of, start_as
-from churn import Churn, assert_conserved, truth
+from churn import Churn, assert_conserved, expected_and_shown, truth
 
 ON_DEMAND = ROOT / "tests" / "workloads" / "on_demand.py"
 PYTHON = "/usr/bin/python3.11"
@@ -365,8 +365,9 @@ def test_switched_while_it_calls(start_daemon, workload, tmp_path):
     after = truth(churn.ledger)
 
     def is_exact():
-        shown = as_entries(daemon.allocs(churn.pid))
-        return shown <= after and after - before <= shown
+        older, _ = expected_and_shown(daemon, churn.pid, before)
+        all_of_now, shown = expected_and_shown(daemon, churn.pid, after)
+        return shown <= all_of_now and all_of_now - older <= shown
 
     wait_until(is_exact, "all of the new allocations and none that is gone")
     assert_conserved(daemon.ctl("status"))

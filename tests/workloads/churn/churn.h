@@ -25,6 +25,7 @@
 #define GRANULE (2ULL << 20)
 #define MAPPINGS 2 /* of a slot */
 #define NEVER_ALLOCATED 0x1000
+#define POOLS_MADE_MAX 900 /* the numbers of a process's pools are not used twice */
 
 /* Everything that is passed is an integer or a pointer, and travels in the registers that a wider
  * type would use; structures by value do not.

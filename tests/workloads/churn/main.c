@@ -36,6 +36,7 @@ static struct {
 } options = {.threads = 16, .calls = 2500};
 
 static struct slot slots[SLOTS];
+static atomic_uint pools_made;
 
 static struct thread {
 	pthread_t id;
@@ -61,19 +62,30 @@ uint64_t draw(struct worker *w, uint64_t below)
 	return (w->random >> 11) % below;
 }
 
+static bool is_pool(enum api api)
+{
+	return rows[api].action == ACTION_ALLOC && rows[api].space == SPACE_POOL;
+}
+
+static bool can_be_called(enum api api)
+{
+	return world.functions[api] && !(is_pool(api) && pools_made >= POOLS_MADE_MAX);
+}
+
 enum api draw_row(struct worker *w, enum api_action action)
 {
 	enum api api;
 
 	do
 		api = (enum api)draw(w, API_MAX);
-	while (!world.functions[api] || rows[api].action != action);
+	while (rows[api].action != action || !can_be_called(api));
 	return api;
 }
 
 void count(struct worker *w, enum api api, enum outcome outcome)
 {
 	w->counts[api][outcome]++;
+	pools_made += outcome != FAILED && is_pool(api);
 }
 
 static void misuse(struct worker *w, const struct slot *slot)
