@@ -4,6 +4,7 @@
 # make demo       the whole path once, on real processes
 # make check      all tests
 # make install    into $(DESTDIR)$(PREFIX); uninstall; deb: a Debian package
+# BOUNDS=-D…      other limits (include/bounds.h), with TOP=build/… to keep the build apart; for tests
 # SANITIZE=1      AddressSanitizer and UndefinedBehaviorSanitizer, in build/sanitize
 # V=1             show the commands
 
@@ -26,7 +27,7 @@ say = $(if $(V),,printf '  %-8s %s\n' $(1) $(2);)
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
 	-Wformat=2 -Wundef -Werror
-override CPPFLAGS += -D_GNU_SOURCE -Iinclude -I$(TOP)/gen
+override CPPFLAGS += -D_GNU_SOURCE -Iinclude -I$(TOP)/gen $(BOUNDS)
 CFLAGS ?= -O2 -g
 SAFETY := -fstack-protector-strong -fno-omit-frame-pointer \
 	$(if $(SANITIZE),-fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined,\
@@ -56,7 +57,7 @@ BPF_HEADERS := $(wildcard bpf/*.h) include/api.h include/event.h include/bounds.
 
 $(TOP)/gen/srtleak.bpf.o: bpf/srtleak.bpf.c $(BPF_HEADERS) | $(TOP)/gen/
 	$(call say,BPF,$<)$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror \
-		-Wno-unused-parameter -D__TARGET_ARCH_$(ARCH) -Iinclude -Ibpf \
+		-Wno-unused-parameter -D__TARGET_ARCH_$(ARCH) $(BOUNDS) -Iinclude -Ibpf \
 		-idirafter /usr/include/$(shell uname -m)-linux-gnu -c $< -o $@.tmp
 	$(BPFTOOL) gen object $@ $@.tmp && rm $@.tmp
 

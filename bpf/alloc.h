@@ -103,7 +103,7 @@ static __always_inline void alloc_record(struct pt_regs *ctx, struct task_struct
 		__sync_fetch_and_add(&p->over_limit, 1);
 		return;
 	}
-	__sync_fetch_and_add(&p->live, 1);
+	live_count(p, 1);
 	/* A new stack is to be named while its code objects are still there. */
 	if (!emit(EVENT_ALLOC, p->image, key->addr, &value, 0, now, th->fresh))
 		__sync_fetch_and_add(&p->lost_events, 1);
@@ -134,7 +134,7 @@ static __always_inline void alloc_end(struct pt_regs *ctx, struct task_struct *t
 		return;
 	}
 	supersede(p, th, &key);
-	if (!live_room(p)) {
+	if (p->live >= LIVE_PER_PROCESS) {
 		count(COUNTER_DROPPED_LIMIT);
 		__sync_fetch_and_add(&p->over_limit, 1);
 		return;

@@ -166,22 +166,34 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, COUNTER_MAX);
+	__uint(max_entries, COUNTER_SLOTS);
 	__type(key, __u32);
 	__type(value, __u64);
 } counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct forget);
+} forgets SEC(".maps");
 
 /* Numbers handed out so far. */
 __u64 last_id = 0;
 __u32 last_image = 0;
 
-static __always_inline void count(__u32 counter)
+static __always_inline void count_by(__u32 counter, __s64 n)
 {
 	__u64 *value = bpf_map_lookup_elem(&counters, &counter);
 
 	/* Atomic: a program that is preempted here shares the CPU's slot with its successor. */
 	if (value)
-		__sync_fetch_and_add(value, 1);
+		__sync_fetch_and_add(value, n);
+}
+
+static __always_inline void count(__u32 counter)
+{
+	count_by(counter, 1);
 }
 
 #endif

@@ -17,7 +17,7 @@ static __always_inline void live_take(struct process_image *p, const struct live
 	if (bpf_map_delete_elem(&live, key))
 		ret->id = 0;
 	else
-		__sync_fetch_and_add(&p->live, -1);
+		live_count(p, -1);
 }
 
 /* What a failed call took. To the daemon it is news only if it repaired its tables meanwhile. */
@@ -25,7 +25,7 @@ static __always_inline void live_put_back(struct process_image *p, const struct 
 					  const struct live_value *value, __s32 result)
 {
 	if (!bpf_map_update_elem(&live, key, value, BPF_NOEXIST)) {
-		__sync_fetch_and_add(&p->live, 1);
+		live_count(p, 1);
 		report(p, EVENT_ALLOC, key->addr, value, result);
 		return;
 	}

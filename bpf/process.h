@@ -53,19 +53,13 @@ static __always_inline struct process_image *process_get(struct task_struct *tas
 	return p;
 }
 
-/* Whether the process may have one more entry in the live map; p->live does not know of those that
- * the daemon has removed.
+/* Entries of the live map that were added or, negative, removed; p is NULL where the image is over.
  */
-static __always_inline bool live_room(const struct process_image *p)
+static __always_inline void live_count(struct process_image *p, __s32 n)
 {
-	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	struct tracked *note;
-
-	if (p->live < LIVE_PER_PROCESS)
-		return true;
-	note = bpf_map_lookup_elem(&tracked, &tgid);
-	return note && note->start_ticks == p->start_ns / NS_PER_TICK &&
-	       p->live - note->swept < LIVE_PER_PROCESS;
+	if (p)
+		__sync_fetch_and_add(&p->live, n);
+	count_by(COUNTER_SLOT_LIVE, n);
 }
 
 #endif

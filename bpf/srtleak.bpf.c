@@ -26,5 +26,6 @@
 #include "cuda.h"
 #include "mapping.h"
 #include "life.h"
+#include "forget.h"
 
 char LICENSE[] SEC("license") = "GPL";

@@ -132,13 +132,27 @@ static void sort_processes(struct processes *list)
 	qsort(list->items, list->n, sizeof(*list->items), by_size);
 }
 
-/* A column that is optional has a value only where there is such memory. */
-static void add_bytes(struct table *table, const json_t *outstanding, const char *kind,
-		      bool optional)
+static bool is_partial(const json_t *json)
 {
-	const json_t *bytes = memory_figure(outstanding, kind, "bytes");
+	return json_array_size(json_object_get(json, "partial")) > 0;
+}
 
-	table_json_bytes(table, optional && json_number_value(bytes) == 0 ? NULL : bytes);
+/* A column that is optional has a value only where there is such memory. */
+static void add_bytes(struct table *table, const json_t *json, const char *kind, bool optional)
+{
+	const json_t *bytes = memory_figure(json_object_get(json, "outstanding"), kind, "bytes");
+	bool is_shown = json_is_number(bytes) && !(optional && json_number_value(bytes) == 0);
+	char text[HUMAN_MAX];
+
+	table_text(table,
+		   is_shown ? memory_text(text, json_number_value(bytes), is_partial(json)) : NULL);
+}
+
+static void add_count(struct table *table, const json_t *json)
+{
+	double count = memory_sum(json_object_get(json, "outstanding"), "count");
+
+	table_printf(table, "%s%.0f", count == 0 && is_partial(json) ? AT_LEAST : "", count);
 }
 
 static void add_partial(struct table *table, const json_t *partial)
@@ -160,7 +174,6 @@ static void add_row(struct table *table, const struct process *process, double n
 {
 	const json_t *json = process->json;
 	const json_t *started = json_object_get(json, "started_at");
-	const json_t *outstanding = json_object_get(json, "outstanding");
 	const json_t *title = json_object_get(json, "title");
 	char age[HUMAN_MAX];
 
@@ -175,12 +188,12 @@ static void add_row(struct table *table, const struct process *process, double n
 	table_json_text(table, json_object_get(json, "container"));
 	table_json_text(table, json_object_get(json, "python"));
 	table_json_text(table, json_is_string(title) ? title : json_object_get(json, "comm"));
-	add_bytes(table, outstanding, "device", false);
-	add_bytes(table, outstanding, "managed", false);
-	add_bytes(table, outstanding, "host", false);
-	add_bytes(table, outstanding, "array", true);
-	add_bytes(table, outstanding, "vmm", true);
-	table_printf(table, "%.0f", memory_sum(outstanding, "count"));
+	add_bytes(table, json, "device", false);
+	add_bytes(table, json, "managed", false);
+	add_bytes(table, json, "host", false);
+	add_bytes(table, json, "array", true);
+	add_bytes(table, json, "vmm", true);
+	add_count(table, json);
 	table_json_text(table, json_object_get(json, "verdict"));
 	add_partial(table, json_object_get(json, "partial"));
 }

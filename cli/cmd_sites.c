@@ -50,7 +50,7 @@ static void print_kind(const json_t *total, const char *kind, const char *before
 }
 
 /* The kinds that add up come first; the others lie beside them or inside them. */
-static void print_totals(const json_t *total)
+static void print_totals(const json_t *total, bool may_be_more)
 {
 	const char *before = "";
 
@@ -63,20 +63,21 @@ static void print_totals(const json_t *total)
 		before = ", ";
 	}
 	if (!*before)
-		fputs("nothing outstanding", stdout);
+		fputs(may_be_more ? "nothing outstanding that was seen" : "nothing outstanding",
+		      stdout);
 }
 
 static void print_header(const json_t *parameters)
 {
-	const json_t *total = json_object_get(parameters, "total");
+	const json_t *partial = json_object_get(parameters, "partial");
 	char text[64];
 
 	snprintf(text, sizeof(text), "process %" JSON_INTEGER_FORMAT ": ",
 		 json_integer_value(json_object_get(parameters, "pid")));
 	output_styled(STYLE_BOLD, text);
-	print_totals(total);
+	print_totals(json_object_get(parameters, "total"), json_array_size(partial) > 0);
 	putchar('\n');
-	memory_print_partial(json_object_get(parameters, "partial"));
+	memory_print_partial(partial);
 	putchar('\n');
 }
 

@@ -213,6 +213,7 @@ static void print_tables(const json_t *tables)
 	print_title("Tables");
 	print_field("processes", json_object_get(tables, "processes"));
 	print_field("allocations", json_object_get(tables, "allocations"));
+	print_field("live entries", json_object_get(tables, "live"));
 	print_field("sites", json_object_get(tables, "sites"));
 	print_memory("memory", json_object_get(tables, "memory_bytes"));
 	print_memory("in kernel", json_object_get(tables, "kernel_bytes"));

@@ -39,6 +39,14 @@ double memory_sum(const json_t *kinds, const char *field)
 	return sum;
 }
 
+const char *memory_text(char buffer[HUMAN_MAX], double bytes, bool may_be_more)
+{
+	if (bytes != 0 || !may_be_more)
+		return human_bytes(buffer, bytes);
+	snprintf(buffer, HUMAN_MAX, AT_LEAST "0 B");
+	return buffer;
+}
+
 static const char *words_for(const char *reason)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(partial_words); i++)

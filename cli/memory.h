@@ -8,10 +8,14 @@
 
 #include <jansson.h>
 
+#include "output.h"
+
 struct memory_kind_info {
 	const char *name;
 	bool summed; /* part of a process's CUDA memory */
 };
+
+#define AT_LEAST "≥"
 
 extern const struct memory_kind_info memory_kinds[];
 extern const size_t n_memory_kinds;
@@ -22,6 +26,11 @@ const json_t *memory_figure(const json_t *kinds, const char *kind, const char *f
 
 /* The sum of a field over the kinds that add up. */
 double memory_sum(const json_t *kinds, const char *field);
+
+/* A number of bytes for people; where figures may be too low, nothing seen is not nothing: "≥0 B".
+ * Written to `buffer`, which is also returned.
+ */
+const char *memory_text(char buffer[HUMAN_MAX], double bytes, bool may_be_more);
 
 /* Prints a line in plain words for each reason in a "partial" list. */
 void memory_print_partial(const json_t *partial);

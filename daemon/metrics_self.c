@@ -23,7 +23,7 @@ static void counter(struct exposition *e, const char *name, const char *help, ui
 static void write_losses(struct exposition *e, const struct subject *s)
 {
 	static const char name[] = "srtleak_events_lost_total";
-	uint64_t counters[COUNTER_MAX] = {0};
+	uint64_t counters[COUNTER_SLOTS] = {0};
 
 	probes_counters(s->tracker->probes, counters);
 	exposition_head(e, name, METRIC_COUNTER, "Calls or events lost, by cause.");

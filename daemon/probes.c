@@ -12,6 +12,8 @@
 #include "probes.h"
 
 #define LIVE_BATCH 4096 /* entries fetched at once; more than ever share a bucket */
+#define COUNTER_READINGS 16
+#define COUNTERS_TOGETHER_NS 20000 /* a reading that was not disturbed */
 
 struct probes {
 	struct object object;
@@ -104,23 +106,49 @@ bool probes_consume(struct probes *p)
 	return ring_buffer__consume(p->ring) == -EAGAIN;
 }
 
-int probes_counters(const struct probes *p, uint64_t ret[COUNTER_MAX])
+/* Whoever preempts us between two counters lets them drift apart: then they are read again, and the
+ * quickest reading is the one.
+ */
+static int read_counters(int fd, uint64_t *values, size_t size)
 {
-	int cpus = libbpf_num_possible_cpus(), fd = p->object.maps[MAP_counters];
+	_cleanup_free_ uint64_t *latest = malloc(size);
+	uint64_t shortest = UINT64_MAX;
+
+	if (!latest)
+		return -ENOMEM;
+	for (int i = 0; i < COUNTER_READINGS && shortest > COUNTERS_TOGETHER_NS; i++) {
+		uint32_t keys[COUNTER_SLOTS], position, count = COUNTER_SLOTS;
+		uint64_t began = clock_monotonic_ns(), taken;
+
+		if (bpf_map_lookup_batch(fd, NULL, &position, keys, latest, &count, NULL) < 0 &&
+		    errno != ENOENT)
+			return -errno;
+		taken = clock_monotonic_ns() - began;
+		if (count < COUNTER_SLOTS)
+			return -EIO;
+		if (taken < shortest)
+			memcpy(values, latest, size);
+		shortest = MIN(shortest, taken);
+	}
+	return 0;
+}
+
+int probes_counters(const struct probes *p, uint64_t ret[COUNTER_SLOTS])
+{
+	int cpus = libbpf_num_possible_cpus(), r;
 	_cleanup_free_ uint64_t *values = NULL;
+	size_t size;
 
 	if (cpus < 0)
 		return cpus;
-	values = calloc((size_t)cpus, sizeof(*values));
-	if (!values)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < COUNTER_MAX; i++) {
-		if (bpf_map_lookup_elem(fd, &i, values) < 0)
-			return -errno;
-		ret[i] = 0;
-		for (int cpu = 0; cpu < cpus; cpu++)
-			ret[i] += values[cpu];
-	}
+	size = COUNTER_SLOTS * (size_t)cpus * sizeof(*values);
+	values = calloc(1, size);
+	r = values ? read_counters(p->object.maps[MAP_counters], values, size) : -ENOMEM;
+	if (r < 0)
+		return r;
+	memset(ret, 0, COUNTER_SLOTS * sizeof(*ret));
+	for (size_t i = 0; i < COUNTER_SLOTS * (size_t)cpus; i++)
+		ret[i / (size_t)cpus] += values[i];
 	return 0;
 }
 
@@ -198,69 +226,66 @@ uint32_t probes_last_image(const struct probes *p)
 	return object_last_image(&p->object);
 }
 
-/* The probes leave this counter alone, so nothing is lost between look and update. */
-static void count_ended(const struct probes *p, uint64_t n)
+/* How many were there. */
+static uint32_t forget(const struct probes *p, const struct forget *wanted)
 {
-	int cpus = libbpf_num_possible_cpus(), fd = p->object.maps[MAP_counters];
-	_cleanup_free_ uint64_t *values = cpus > 0 ? calloc((size_t)cpus, sizeof(*values)) : NULL;
-	uint32_t key = COUNTER_ENDED;
+	LIBBPF_OPTS(bpf_test_run_opts, run);
+	uint32_t key = 0;
 
-	if (!values || n == 0 || bpf_map_lookup_elem(fd, &key, values) < 0)
-		return;
-	values[0] += n;
-	(void)bpf_map_update_elem(fd, &key, values, BPF_ANY);
+	if (bpf_map_update_elem(p->object.maps[MAP_forgets], &key, wanted, BPF_ANY) < 0 ||
+	    bpf_prog_test_run_opts(p->object.programs[PROGRAM_forget], &run) < 0) {
+		log_limited(LOG_LEVEL_ERROR, "entries of the live map cannot be removed: %s",
+			    strerror(errno));
+		return 0;
+	}
+	return run.retval;
 }
 
-/* How many were there. */
-static uint64_t delete_all(int fd, const struct live_key *keys, size_t n)
+void probes_forget(const struct probes *p, const struct live_key *keys, size_t n)
 {
-	size_t at = 0, removed = 0;
+	struct forget wanted = {0};
+
+	for (size_t i = 0; i < n; i++) {
+		wanted.keys[wanted.n++].key = keys[i];
+		if (wanted.n < FORGET_MAX && i + 1 < n)
+			continue;
+		(void)forget(p, &wanted);
+		wanted.n = 0;
+	}
+}
+
+bool probes_take(const struct probes *p, pid_t pid, const struct live_key *key, uint64_t id)
+{
+	const struct forget wanted = {
+		.n = 1, .tgid = (uint32_t)pid, .keys = {{.key = *key, .id = id}}};
+
+	return forget(p, &wanted) > 0;
+}
+
+static void delete_all(int fd, const struct live_key *keys, size_t n)
+{
+	size_t at = 0;
 
 	while (at < n) {
 		uint32_t count = (uint32_t)MIN(n - at, LIVE_BATCH);
 		int r = bpf_map_delete_batch(fd, keys + at, &count, NULL);
 
-		removed += count;
 		at += count;
 		if (r == -ENOENT)
 			at++; /* the kernel stops at a key that is not there: the next one */
 		else if (r < 0)
 			break;
 	}
-	return removed;
-}
-
-void probes_forget(const struct probes *p, const struct live_key *keys, size_t n)
-{
-	count_ended(p, delete_all(p->object.maps[MAP_live], keys, n));
 }
 
 void probes_forget_handles(const struct probes *p, const struct live_key *keys, size_t n)
 {
-	(void)delete_all(p->object.maps[MAP_handles], keys, n);
+	delete_all(p->object.maps[MAP_handles], keys, n);
 }
 
 void probes_forget_mappings(const struct probes *p, const struct live_key *keys, size_t n)
 {
-	(void)delete_all(p->object.maps[MAP_mappings], keys, n);
-}
-
-bool probes_take(const struct probes *p, const struct live_key *key, uint64_t id)
-{
-	int fd = p->object.maps[MAP_live];
-	struct live_value value;
-
-	if (bpf_map_lookup_elem(fd, key, &value) < 0 || value.id != id)
-		return false;
-	if (bpf_map_lookup_and_delete_elem(fd, key, &value) < 0)
-		return false;
-	if (value.id == id) {
-		count_ended(p, 1);
-		return true;
-	}
-	/* The address has been handed out again in between. */
-	(void)bpf_map_update_elem(fd, key, &value, BPF_NOEXIST);
-	return false;
+	delete_all(p->object.maps[MAP_mappings], keys, n);
 }
 
 void probes_arm(const struct probes *p, uint32_t library, uint64_t time_ns)

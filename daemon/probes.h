@@ -40,7 +40,10 @@ int probes_news_fd(const struct probes *p);
 bool probes_consume(struct probes *p);
 #define PROBES_TURN_NS 10000000ULL
 
-int probes_counters(const struct probes *p, uint64_t ret[COUNTER_MAX]);
+/* All counters as they were at one moment, as nearly as that can be had; and, in the slot
+ * COUNTER_SLOT_LIVE, the number of entries of the live map.
+ */
+int probes_counters(const struct probes *p, uint64_t ret[COUNTER_SLOTS]);
 int probes_image(const struct probes *p, pid_t pid, struct process_image *ret);
 uint32_t probes_last_image(const struct probes *p); /* number handed out last */
 
@@ -64,8 +67,10 @@ void probes_drop_note(const struct probes *p, pid_t pid, uint64_t start_ticks);
 /* Removes entries of the live map whose process has ended, and counts those that were there. */
 void probes_forget(const struct probes *p, const struct live_key *keys, size_t n);
 
-/* Likewise one whose context has ended, if it is still that allocation; true where it was. */
-bool probes_take(const struct probes *p, const struct live_key *key, uint64_t id);
+/* Likewise one of a process that still runs, whose context has ended, if it is still that
+ * allocation; true where it was.
+ */
+bool probes_take(const struct probes *p, pid_t pid, const struct live_key *key, uint64_t id);
 
 /* Since when a library's calls are seen; 0: no more. CLOCK_BOOTTIME. */
 void probes_arm(const struct probes *p, uint32_t library, uint64_t time_ns);

@@ -92,7 +92,6 @@ void process_empty(struct process *p)
 	table_clear(&p->places);
 	table_clear(&p->pools);
 	p->node_allocs = p->node_bytes = p->node_frees = 0;
-	p->swept = 0;
 	memset(p->usage, 0, sizeof(p->usage));
 	memset(p->history, 0, sizeof(p->history));
 	memset(p->failures, 0, sizeof(p->failures));

@@ -116,13 +116,11 @@ struct process {
 	struct table places;                          /* struct place_usage by device and kind */
 	struct table pools;                           /* struct pool by number */
 	uint64_t node_allocs, node_bytes, node_frees; /* memory nodes that joined graphs */
-	uint32_t swept; /* entries that were removed from the kernel's live map */
 	uint64_t failures[API_MAX];
 	uint64_t frees_unknown;
 	uint32_t lost_events; /* of this image, as told to those who watch */
 	unsigned int partial; /* 1 << enum process_partial */
 	unsigned int noted_partial;
-	uint32_t noted_swept;
 	bool is_noted; /* with the partial above, for the next daemon */
 	unsigned int partial_logged;
 	bool size_logged; /* and has not fallen well below since */

@@ -63,7 +63,7 @@ static void write_probes(struct json_writer *out, const struct discovery *d)
 
 /* Losses under events.lost, the others in an object of their own. */
 static void write_events(struct json_writer *out, const struct subject *s,
-			 const uint64_t counters[COUNTER_MAX])
+			 const uint64_t counters[COUNTER_SLOTS])
 {
 	jw_begin_object(out, "events");
 	jw_u64(out, "received", s->tracker->events);
@@ -103,7 +103,7 @@ static int add_handles(pid_t pid, const struct process_image *image, void *userd
 }
 
 static void write_tables(struct json_writer *out, const struct subject *s,
-			 const uint64_t counters[COUNTER_MAX])
+			 const uint64_t counters[COUNTER_SLOTS])
 {
 	const struct tracker *t = s->tracker;
 	uint64_t sites = 0, handles = 0,
@@ -118,6 +118,7 @@ static void write_tables(struct json_writer *out, const struct subject *s,
 	jw_begin_object(out, "tables");
 	jw_u64(out, "processes", t->processes.count);
 	jw_u64(out, "allocations", t->allocations);
+	jw_u64(out, "live", counters[COUNTER_SLOT_LIVE]);
 	jw_u64(out, "sites", sites);
 	jw_u64(out, "memory_bytes", memory);
 	jw_u64(out, "kernel_bytes", probes_map_memory(t->probes));
@@ -175,7 +176,7 @@ static void write_cost(struct json_writer *out, const struct probes *probes)
 static bool write_members(struct reply *reply, struct json_writer *out)
 {
 	const struct subject *s = reply->subject;
-	uint64_t counters[COUNTER_MAX] = {0};
+	uint64_t counters[COUNTER_SLOTS] = {0};
 	const char *names[CAPABILITIES_MAX];
 	size_t n_names = capability_names(names);
 

@@ -164,7 +164,6 @@ static void recall(struct process *p, const struct tracker *t)
 	}
 	p->partial = note.partial & ((1U << PARTIAL_MAX) - 1);
 	p->partial_logged = p->partial; /* by that daemon */
-	p->swept = note.swept;
 	if (note.attached_at > 0)
 		p->attached_at = (double)note.attached_at / 1e6;
 }
@@ -175,15 +174,13 @@ static void note(struct process *p, const struct probes *probes)
 		.start_ticks = p->start_ticks,
 		.attached_at = (uint64_t)(p->attached_at * 1e6),
 		.partial = p->partial,
-		.swept = p->swept,
 	};
 	int r = 0;
 
-	if (p->noted_partial != p->partial || p->noted_swept != p->swept || !p->is_noted)
+	if (p->noted_partial != p->partial || !p->is_noted)
 		r = probes_note(probes, p->pid, &note);
 	p->is_noted = r == 0;
 	p->noted_partial = p->partial;
-	p->noted_swept = p->swept;
 }
 
 static struct process *add_process(struct tracker *t, pid_t pid, uint64_t time_ns)
@@ -448,8 +445,7 @@ static void forget_dead(struct repair *r)
 static void repair_ended_context(struct repair *r, struct process *p, const struct live_key *key,
 				 uint64_t id)
 {
-	if (probes_take(r->tracker->probes, key, id))
-		p->swept++;
+	probes_take(r->tracker->probes, p->pid, key, id);
 	if (process_freed(p, id, 0))
 		r->tracker->allocations--;
 }
@@ -628,7 +624,7 @@ static void note_losses(struct tracker *t, struct process *p)
 
 void tracker_recover(struct tracker *t)
 {
-	uint64_t counters[COUNTER_MAX];
+	uint64_t counters[COUNTER_SLOTS];
 
 	/* What comes faster than it can be read waits for its turn; the map has it already. */
 	for (int turn = 0; turn < RECOVERY_TURNS && probes_consume(t->probes); turn++)
@@ -650,7 +646,7 @@ static void sample(struct tracker *t, uint64_t now)
 
 bool tracker_tick(struct tracker *t)
 {
-	uint64_t counters[COUNTER_MAX], now;
+	uint64_t counters[COUNTER_SLOTS], now;
 
 	if (probes_consume(t->probes))
 		return true; /* first what is waiting, and others' turns in between */

@@ -14,7 +14,9 @@
 #define POLICIES_MAX (1U << 14)               /* processes with a verdict of their own */
 #define STACK_CHUNKS_MAX (1U << 16)           /* stored pieces of stacks on the host */
 #define STACKS_PER_PROCESS (1U << 14)         /* distinct stacks of one process */
-#define RING_BYTES (4U << 20)            /* events on their way to the daemon; a power of two */
+#ifndef RING_BYTES                            /* tests set another */
+#define RING_BYTES (4U << 20) /* events on their way to the daemon; a power of two */
+#endif
 #define RING_WAKE_BYTES (RING_BYTES / 8) /* written between two wake-ups; a power of two */
 #define NEWS_BYTES (256U << 10)          /* news of mappings; a power of two */
 

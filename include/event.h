@@ -152,7 +152,7 @@ struct tracked {
 	__u64 start_ticks; /* tells a successor with the same pid */
 	__u64 attached_at; /* Unix time, microseconds; 0: it was not tracked */
 	__u32 partial;     /* bits, as the daemon numbers them */
-	__u32 swept;       /* entries of the live map that the daemon removed */
+	__u32 zero;
 };
 _Static_assert(sizeof(struct tracked) == 24, "no padding in values");
 
@@ -224,8 +224,8 @@ struct stack_chunk {
 
 /* Counters of the probes, one array entry each: X(name, JSON name, is_loss).
  *
- * At a quiescent point: allocs_seen = frees_matched + superseded + process_limit + live_full +
- * unreadable + ended + live. ENDED is counted by the daemon.
+ * allocs_seen = frees_matched + superseded + process_limit + live_full + unreadable + ended + live,
+ * but for the calls that are under way.
  */
 #define SRTLEAK_COUNTERS(X)                                                                        \
 	X(ALLOCS_SEEN, "allocs_seen", 0)       /* allocating calls that succeeded */               \
@@ -252,5 +252,21 @@ enum counter {
 #undef X
 		COUNTER_MAX
 };
+
+/* Behind the counters, and no sum of events: entries of the live map. */
+#define COUNTER_SLOT_LIVE COUNTER_MAX
+#define COUNTER_SLOTS (COUNTER_MAX + 1)
+
+/* What the daemon asks the program `forget` to remove from the live map. */
+#define FORGET_MAX 128U
+struct forget {
+	__u32 n;
+	__u32 tgid; /* of the process, where it still runs; else 0 */
+	struct {
+		struct live_key key;
+		__u64 id; /* of the allocation; 0: whichever is there */
+	} keys[FORGET_MAX];
+};
+_Static_assert(sizeof(struct forget) == 8 + FORGET_MAX * 24, "no padding in values");
 
 #endif

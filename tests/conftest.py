@@ -81,7 +81,13 @@ class Daemon:
     """A srtleakd that is ready: it said so on its notify socket."""
 
     def __init__(
-        self, directory, *options, libraries=(str(SIM / "*.so.*"),), wrapper=(), pins="none"
+        self,
+        directory,
+        *options,
+        libraries=(str(SIM / "*.so.*"),),
+        wrapper=(),
+        pins="none",
+        binary=BIN / "srtleakd",
     ):
         self.pins = pathlib.Path(pins)
         self.socket = str(directory / "srtleak.sock")
@@ -91,7 +97,7 @@ class Daemon:
         notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         notify.bind(notify_path)
         notify.settimeout(PATIENCE * 3)  # behind a daemon whose perf links are being taken out
-        arguments = [*wrapper, str(BIN / "srtleakd"), "--socket", self.socket]
+        arguments = [*wrapper, str(binary), "--socket", self.socket]
         arguments += ["--listen", f"127.0.0.1:{self.port}", "--pin-dir", str(pins)]
         for pattern in libraries:
             arguments += ["--libraries", pattern]
@@ -104,6 +110,7 @@ class Daemon:
         try:
             assert notify.recv(256) == b"READY=1"
         except TimeoutError as error:
+            self.process.kill()
             raise AssertionError(f"srtleakd is not ready:\n{self.log()}") from error
         finally:
             notify.close()
@@ -189,6 +196,27 @@ def start_daemon(tmp_path, bpffs, leaving):
 @pytest.fixture
 def daemon(start_daemon):
     return start_daemon()
+
+
+@pytest.fixture
+def restart(start_daemon, tmp_path, bpffs):
+    """Starts a daemon, and its successors in the same place: ends one as it is told to, runs what
+    happens meanwhile, and starts the next.
+    """
+    directory = tmp_path / "daemon"
+    directory.mkdir()
+    pins = bpffs / tmp_path.name
+
+    def start(*options, **more):
+        return start_daemon(*options, directory=directory, pins=pins, **more)
+
+    def again(daemon, how, *options, meanwhile=lambda: None, **more):
+        assert daemon.stop(how) == (-how if how == signal.SIGKILL else 0)
+        meanwhile()
+        return start(*options, **more)
+
+    start.again = again
+    return start
 
 
 class Workload:

@@ -68,7 +68,20 @@ system:
 	$(MAKE) fixtures
 	tests/system/run.sh
 
-tests: fixtures $(UNIT) $(BENCH) gpu all
+# A daemon whose limits are soon reached.
+SMALL_BOUNDS := RING_BYTES=16384
+
+small:
+	$(MAKE) TOP=build/small BOUNDS="$(addprefix -D,$(SMALL_BOUNDS))" \
+		build/small$(if $(SANITIZE),/sanitize)/srtleakd
+
+tests: fixtures $(UNIT) $(BENCH) gpu all small
+
+# For long what the integration tests do for a minute. OPERATIONS=N, SEED=N
+soak: deps
+	$(MAKE) tests
+	SIMCUDA_DIR=$(SIM) SOAK_OPERATIONS=$(OPERATIONS) SOAK_SEED=$(SEED) \
+		$(PYTHON) -m pytest -q -s -p no:cacheprovider tests/integration/soak.py
 
 check: deps
 	$(MAKE) tests
@@ -85,4 +98,4 @@ lint-tidy: $(TOP)/gen/srtleak.skel.h
 		xargs -P $(shell nproc) -n 8 sh -c \
 		'clang-tidy --quiet "$$@" -- -std=gnu11 $(CPPFLAGS) 2>&1' sh
 
-.PHONY: fixtures bench matrix system tests check lint lint-format lint-tidy
+.PHONY: fixtures small bench matrix system tests soak check lint lint-format lint-tidy

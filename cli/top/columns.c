@@ -4,16 +4,18 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../memory.h"
 #include "chart.h"
 #include "columns.h"
 
 #define SPARKLINE 20
 
-static void put_bytes(double bytes, char *out)
+static void put_bytes(const struct row *row, double bytes, char *out)
 {
 	char text[HUMAN_MAX];
 
-	snprintf(out, CELL_MAX, "%s", isnan(bytes) ? "-" : human_bytes(text, bytes));
+	snprintf(out, CELL_MAX, "%s",
+		 isnan(bytes) ? "-" : memory_text(text, bytes, row->marks != 0));
 }
 
 /* Text of a stranger; what is longer than any column is not a whole cell of it. */
@@ -43,50 +45,50 @@ static enum style cell_age(const struct row *row, char *out)
 
 static enum style cell_bytes(const struct row *row, char *out)
 {
-	put_bytes(row->bytes, out);
+	put_bytes(row, row->bytes, out);
 	return STYLE_NONE;
 }
 
 static enum style cell_device(const struct row *row, char *out)
 {
-	put_bytes(row->kinds[KIND_DEVICE], out);
+	put_bytes(row, row->kinds[KIND_DEVICE], out);
 	return STYLE_NONE;
 }
 
 static enum style cell_host(const struct row *row, char *out)
 {
-	put_bytes(row->kinds[KIND_HOST], out);
+	put_bytes(row, row->kinds[KIND_HOST], out);
 	return STYLE_NONE;
 }
 
 /* Kinds that many programs never use have a column only where there is such memory. */
-static enum style put_rare(double bytes, char *out)
+static enum style put_rare(const struct row *row, enum memory_kind kind, char *out)
 {
-	if (bytes > 0)
-		put_bytes(bytes, out);
+	if (row->kinds[kind] > 0)
+		put_bytes(row, row->kinds[kind], out);
 	return STYLE_NONE;
 }
 
 static enum style cell_managed(const struct row *row, char *out)
 {
-	return put_rare(row->kinds[KIND_MANAGED], out);
+	return put_rare(row, KIND_MANAGED, out);
 }
 
 static enum style cell_array(const struct row *row, char *out)
 {
-	return put_rare(row->kinds[KIND_ARRAY], out);
+	return put_rare(row, KIND_ARRAY, out);
 }
 
 static enum style cell_vmm(const struct row *row, char *out)
 {
-	return put_rare(row->kinds[KIND_VMM], out);
+	return put_rare(row, KIND_VMM, out);
 }
 
 /* The sum is worth a column where it is not that of DEVICE and HOST. */
 static enum style cell_total(const struct row *row, char *out)
 {
 	if (row->kinds[KIND_MANAGED] > 0 || row->kinds[KIND_ARRAY] > 0 || row->kinds[KIND_VMM] > 0)
-		put_bytes(row->bytes, out);
+		put_bytes(row, row->bytes, out);
 	return STYLE_NONE;
 }
 
@@ -123,7 +125,8 @@ static enum style cell_count(const struct row *row, char *out)
 	if (isnan(row->count))
 		strcpy(out, "-");
 	else
-		snprintf(out, CELL_MAX, "%.0f", row->count);
+		snprintf(out, CELL_MAX, "%s%.0f", row->count == 0 && row->marks ? AT_LEAST : "",
+			 row->count);
 	return STYLE_NONE;
 }
 

@@ -40,7 +40,7 @@ int draw_summary(const struct top *top, const struct canvas *canvas, int y)
 			growth = (isnan(growth) ? 0 : growth) + json_number_value(more);
 	}
 	canvas_add(canvas, y, &x, STYLE_BOLD, "srtleak   %s of CUDA memory in %zu process%s",
-		   human_bytes(text, bytes), n, n == 1 ? "" : "es");
+		   memory_text(text, bytes, partial > 0), n, n == 1 ? "" : "es");
 	add_growth(canvas, y, &x, growth);
 	if (partial)
 		canvas_add(canvas, y, &x, STYLE_YELLOW, "   %zu partial", partial);

@@ -221,7 +221,9 @@ int terminal_key(void)
 	}
 }
 
-/* Stand-ins for what an ASCII terminal lacks: the blocks of charts, the mark of shortened text. */
+/* Stand-ins for what an ASCII terminal lacks: the blocks of charts, the marks of shortened text and
+ * of figures that may be too low.
+ */
 static char stand_in(wchar_t c)
 {
 	static const char blocks[] = "..::++##";
@@ -230,6 +232,8 @@ static char stand_in(wchar_t c)
 		return (char)c;
 	if (c >= 0x2581 && c <= 0x2588)
 		return blocks[c - 0x2581];
+	if (c == 0x2265)
+		return '>';
 	return c == 0x2026 ? '~' : '?';
 }
 

@@ -8,8 +8,8 @@ import time
 
 import kernel
 import pytest
-from churn import Churn, assert_conserved, assert_equal_to_ledger
-from conftest import BIN, LEAK, PATIENCE, SIM, as_entries, count_is, step_to, wait_until
+from churn import Churn, assert_conserved, assert_equal_to_ledger, entry
+from conftest import BIN, LEAK, PATIENCE, SIM, count_is, step_to, wait_until
 
 COUNT = 25
 
@@ -31,25 +31,6 @@ def pinned(daemon):
 def reset(pins):
     arguments = [BIN / "srtleakd", "--pin-dir", pins, "--reset"]
     return subprocess.run(arguments, capture_output=True, text=True, timeout=PATIENCE)
-
-
-@pytest.fixture
-def restart(start_daemon, tmp_path, bpffs):
-    """Ends a daemon as it is told to, runs what happens meanwhile, and starts its successor."""
-    directory = tmp_path / "daemon"
-    directory.mkdir()
-    pins = bpffs / tmp_path.name
-
-    def start(*options, **more):
-        return start_daemon(*options, directory=directory, pins=pins, **more)
-
-    def again(daemon, how, *options, meanwhile=lambda: None, **more):
-        assert daemon.stop(how) == (-how if how == signal.SIGKILL else 0)
-        meanwhile()
-        return start(*options, **more)
-
-    start.again = again
-    return start
 
 
 @pytest.mark.parametrize(
@@ -271,6 +252,10 @@ def test_directory_that_is_no_good(start_daemon, workload, bpffs, tmp_path, what
     assert reset(pins).returncode == (1 if what == "link" else 0)
 
 
+def entries(daemon, pid):
+    return sorted((entry(allocation) for allocation in daemon.allocs(pid)), key=str)
+
+
 def test_allocation_table_equals_before_and_after(restart, workload, tmp_path):
     """Entry by entry, for a process that does nothing meanwhile."""
     churn = Churn(workload, tmp_path)
@@ -278,9 +263,9 @@ def test_allocation_table_equals_before_and_after(restart, workload, tmp_path):
     daemon = restart(*options)
     churn.round()
     assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
-    before = as_entries(daemon.allocs(churn.pid))
+    before = entries(daemon, churn.pid)
     daemon = restart.again(daemon, signal.SIGUSR1, *options)
-    assert as_entries(daemon.allocs(churn.pid)) == before
+    assert entries(daemon, churn.pid) == before
     assert daemon.ctl("status")["events"]["recovered"] == len(before)
 
 

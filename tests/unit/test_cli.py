@@ -430,6 +430,25 @@ def test_ps(server):
     assert rows[4].split() == ["20", "-", "-", "-", "python3", "-", "-", "-", "0", "-"]
 
 
+def test_nothing_seen_is_not_nothing(server):
+    """Where figures may be too low, a zero says no more than that."""
+    nothing = {kind: {"bytes": 0, "count": 0} for kind in ("device", "managed", "host")}
+    held = {**nothing, "device": {"bytes": 1 << 20, "count": 1}}
+    found = {r.split()[0]: r.split() for r in lines(ask(server, [reply({"processes": [
+        process(1, outstanding=nothing, partial=["late_attach"]),
+        process(2, outstanding=held, partial=["late_attach"]),
+        process(3, outstanding=nothing)]})], "ps"))}
+    assert found["1"][4:] == ["≥0", "B", "≥0", "B", "≥0", "B", "≥0", "late_attach"]
+    assert found["2"][4:] == ["1.0", "MiB", "≥0", "B", "≥0", "B", "1", "late_attach"]
+    assert found["3"][4:] == ["0", "B", "0", "B", "0", "B", "0", "-"]
+    for partial, words in ((["late_attach"], "nothing outstanding that was seen"),
+                           ([], "nothing outstanding")):
+        rows = lines(ask(server, [reply({
+            "pid": 42, "total": nothing, "partial": partial, "sites": []})], "sites", 42))
+        assert rows[0] == f"process 42: {words}"
+        assert any("before the probes were armed" in row for row in rows) == bool(partial)
+
+
 def test_ps_of_containers(server):
     rows = lines(ask(server, [reply({"processes": [
         process(7, inner_pid=1, container="3f1c7a9be0d2" + "5" * 52), process(8)]})], "ps"))
