@@ -24,6 +24,27 @@ COLUMNS = "symbol family action kind space place pointer pointer_arg size size_a
 DEVICE = r"CUdevice|int"
 POOL = r"CUmemoryPool|cudaMemPool_t"
 
+# What the pointer argument is or, with one more *, points to; by the first word that a row has.
+MEMORY = r"CUdeviceptr(_v1)?|void \*"
+POINTERS = {
+    ("size", "PITCHED"): r"struct cudaPitchedPtr",
+    ("action", "NODE"): r"CUgraphNode \*|cudaGraphNode_t \*",
+    ("action", "MAP"): MEMORY,
+    ("action", "UNMAP"): MEMORY,
+    ("action", "POOL_SET"): DEVICE,
+    ("action", "DEVICE_SET"): DEVICE,
+    ("action", "PRIMARY_RELEASE"): DEVICE,
+    ("action", "PRIMARY_RESET"): DEVICE,
+    ("action", "CONTEXT_POP"): r"CUcontext \*",
+    ("space", "MEMORY"): MEMORY,
+    ("space", "ARRAY"): r"(CUa|CUmipmappedA|cudaA|cudaMipmappedA)rray(_t)?",
+    ("space", "PHYSICAL"): r"CUmemGenericAllocationHandle",
+    ("space", "GRAPH"): r"CUgraphExec|cudaGraphExec_t",
+    ("space", "EXTERNAL"): r"CUexternalMemory|cudaExternalMemory_t",
+    ("space", "POOL"): POOL,
+    ("space", "CONTEXT"): r"CUcontext",
+}
+
 # What the argument of a size is, by the table's word for it.
 SIZES = {
     "BYTES": r"size_t|enum cudaMemPoolAttr|CUmemPool_attribute",
@@ -53,6 +74,8 @@ EXTRAS = {
     ("action", "PRIMARY_RELEASE"): DEVICE,
     ("action", "PRIMARY_RESET"): DEVICE,
     ("action", "DEVICE_SET"): DEVICE,
+    ("symbol", "cuGraphAddMemAllocNode"): r"CUDA_MEM_ALLOC_NODE_PARAMS \*",
+    ("symbol", "cudaGraphAddMemAllocNode"): r"struct cudaMemAllocNodeParams \*",
     ("action", "POOL_GET"): DEVICE,
     ("action", "POOL_SET"): POOL,
     ("action", "POOL_ASK"): r"void \*|cuuint64_t \*",
@@ -170,8 +193,11 @@ def faults(row, types):
 
     if row["action"] in ("DEVICE_RESET",):
         return
-    if row["pointer"].startswith("OUT") and "*" not in argument("pointer_arg"):
-        yield "the result's place is no pointer"
+    pointer = next(form for (column, word), form in POINTERS.items() if row[column] == word)
+    if row["pointer"].startswith("OUT"):
+        pointer = rf"(?:{pointer}) ?\*"
+    if not re.fullmatch(pointer, argument("pointer_arg")):
+        yield f"pointer: {argument('pointer_arg')}"
     if row["size"] in SIZES and not re.fullmatch(SIZES[row["size"]], argument("size_arg")):
         yield f"size: {argument('size_arg')}"
     for (column, word), expected in EXTRAS.items():

@@ -77,6 +77,8 @@ typedef struct CUctxCreateParams_st CUctxCreateParams;
 typedef struct CUarrayMapInfo_st CUarrayMapInfo;
 
 #define CU_MEM_LOCATION_TYPE_DEVICE 1
+#define CU_MEM_LOCATION_TYPE_HOST 2
+#define CU_MEM_LOCATION_TYPE_HOST_NUMA 3
 #define CU_MEM_LOCATION_TYPE_HOST_NUMA_CURRENT 4
 #define CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR 1
 #define CU_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD 1
@@ -235,6 +237,8 @@ enum cudaChannelFormatKind {
 	cudaChannelFormatKindSigned,
 	cudaChannelFormatKindUnsigned,
 	cudaChannelFormatKindFloat,
+	cudaChannelFormatKindNone,
+	cudaChannelFormatKindNV12,
 };
 
 struct cudaChannelFormatDesc {

@@ -12,20 +12,33 @@
 #define ARRAY_LAYERED 1
 #define ARRAY_CUBEMAP 4
 
-static size_t texel_bytes(CUarray_format format)
-{
-	static const struct {
-		unsigned char format, bytes;
-	} formats[] = {
-		{0x01, 1}, {0x02, 2}, {0x03, 4}, /* unsigned 8, 16, 32 bits */
-		{0x08, 1}, {0x09, 2}, {0x0a, 4}, /* signed */
-		{0x10, 2}, {0x20, 4},            /* half, float */
-	};
+struct format {
+	unsigned char first, last;   /* of CUarray_format */
+	unsigned char bits;          /* of a texel, or of each of its channels */
+	bool per_channel, in_blocks; /* of 4 by 4 texels */
+};
 
+static const struct format formats[] = {
+	{0x01, 0x01, 8, true, false},   {0x02, 0x02, 16, true, false},
+	{0x03, 0x03, 32, true, false},  {0x08, 0x08, 8, true, false},
+	{0x09, 0x09, 16, true, false},  {0x0a, 0x0a, 32, true, false},
+	{0x10, 0x10, 16, true, false},  {0x20, 0x20, 32, true, false}, /* half, float */
+	{0x50, 0x50, 32, false, false},                                /* 10, 10, 10 and 2 bits */
+	{0x91, 0x92, 4, false, true},                                  /* BC1 */
+	{0x93, 0x96, 8, false, true},                                  /* BC2, BC3 */
+	{0x97, 0x98, 4, false, true},                                  /* BC4 */
+	{0x99, 0x9e, 8, false, true},                                  /* BC5 to BC7 */
+	{0xb0, 0xb0, 12, false, false},                                /* NV12 */
+	{0xc0, 0xc2, 8, true, false},   {0xc3, 0xc5, 16, true, false}, /* normalised, unsigned */
+	{0xc6, 0xc8, 8, true, false},   {0xc9, 0xcb, 16, true, false}, /* … signed */
+};
+
+static const struct format *format_of(const CUDA_ARRAY3D_DESCRIPTOR *desc)
+{
 	for (unsigned int i = 0; i < ARRAY_SIZE(formats); i++)
-		if (formats[i].format == format)
-			return formats[i].bytes;
-	return 0;
+		if (desc->Format >= formats[i].first && desc->Format <= formats[i].last)
+			return &formats[i];
+	return NULL;
 }
 
 /* The depth of these is a number of layers, which every level has. */
@@ -34,23 +47,29 @@ static bool is_layered(const CUDA_ARRAY3D_DESCRIPTOR *desc)
 	return desc->Flags & (ARRAY_LAYERED | ARRAY_CUBEMAP);
 }
 
+static size_t whole_blocks(size_t texels, const struct format *format)
+{
+	return format->in_blocks ? (texels + 3) / 4 * 4 : texels;
+}
+
 /* Bytes of one level; 0 where the description is not valid. A height or depth of 0 counts as 1. */
 static size_t level_bytes(const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int level)
 {
-	size_t bytes = texel_bytes(desc->Format);
+	const struct format *format = format_of(desc);
+	size_t bits;
+
+	if (!format || !desc->Width || !desc->NumChannels || desc->NumChannels > 4)
+		return 0;
+	bits = format->bits * (format->per_channel ? desc->NumChannels : 1);
 	const size_t factors[] = {
-		desc->NumChannels,
-		MAX(desc->Width >> level, 1),
-		MAX(desc->Height >> level, 1),
+		whole_blocks(MAX(desc->Width >> level, 1), format),
+		whole_blocks(MAX(desc->Height >> level, 1), format),
 		MAX(desc->Depth >> (is_layered(desc) ? 0 : level), 1),
 	};
-
-	if (!desc->Width)
-		return 0;
 	for (unsigned int i = 0; i < ARRAY_SIZE(factors); i++)
-		if (__builtin_mul_overflow(bytes, factors[i], &bytes))
+		if (__builtin_mul_overflow(bits, factors[i], &bits))
 			return 0;
-	return bytes;
+	return bits / 8;
 }
 
 /* What CUDA clamps the number to: the last level is a single texel. */

@@ -1,27 +1,57 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Arrays: the runtime's channel descriptions become the driver's formats. */
+#include "macro.h"
 #include "runtime.h"
 #include "runtime_array.h"
 
-bool runtime_array_desc(CUDA_ARRAY3D_DESCRIPTOR *ret, const struct cudaChannelFormatDesc *desc,
-			struct cudaExtent extent, unsigned int flags)
+/* What a kind says by itself, whatever the channels' bits. */
+static const struct {
+	unsigned char first, last; /* of cudaChannelFormatKind */
+	unsigned char format;      /* CUarray_format of the first; the others follow */
+} kinds[] = {
+	{cudaChannelFormatKindNV12, cudaChannelFormatKindNV12, 0xb0},
+	{5, 16, 0xc0},  /* normalised */
+	{17, 30, 0x91}, /* block-compressed */
+	{31, 31, 0x50}, /* 10, 10, 10 and 2 bits */
+};
+
+static CUarray_format format_of_kind(unsigned int kind)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (kind >= kinds[i].first && kind <= kinds[i].last)
+			return kinds[i].format + kind - kinds[i].first;
+	return 0;
+}
+
+static CUarray_format format_of_channels(const struct cudaChannelFormatDesc *desc)
 {
 	static const CUarray_format formats[3][3] = {
 		[cudaChannelFormatKindSigned] = {0x08, 0x09, 0x0a},
 		[cudaChannelFormatKindUnsigned] = {0x01, 0x02, 0x03},
 		[cudaChannelFormatKindFloat] = {0, 0x10, 0x20},
 	};
-	unsigned int width; /* log2 of a channel's bytes */
 
-	if (!desc || desc->f > cudaChannelFormatKindFloat ||
-	    (desc->x != 8 && desc->x != 16 && desc->x != 32))
+	if (desc->x != 8 && desc->x != 16 && desc->x != 32)
+		return 0;
+	return formats[desc->f][desc->x == 8 ? 0 : desc->x == 16 ? 1 : 2];
+}
+
+bool runtime_array_desc(CUDA_ARRAY3D_DESCRIPTOR *ret, const struct cudaChannelFormatDesc *desc,
+			struct cudaExtent extent, unsigned int flags)
+{
+	CUarray_format format;
+
+	if (!desc)
 		return false;
-	width = desc->x == 8 ? 0 : desc->x == 16 ? 1 : 2;
+	format = desc->f <= cudaChannelFormatKindFloat ? format_of_channels(desc)
+						       : format_of_kind(desc->f);
+	if (!format)
+		return false;
 	*ret = (CUDA_ARRAY3D_DESCRIPTOR){
 		.Width = extent.width,
 		.Height = extent.height,
 		.Depth = extent.depth,
-		.Format = formats[desc->f][width],
+		.Format = format,
 		.NumChannels = 1U + (desc->y > 0) + (desc->z > 0) + (desc->w > 0),
 		.Flags = flags,
 	};

@@ -7,6 +7,8 @@
 
 #define PITCH_ELEMENT 4
 #define MANAGED_GLOBAL 1
+#define LAYERED 1
+#define CUBEMAP 4
 #define FD_HANDLE 1 /* CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, …EXTERNAL…OPAQUE_FD */
 
 typedef int (*ipc_fn)(uint64_t *ptr, CUipcMemHandle handle, unsigned int flags);
@@ -67,7 +69,11 @@ static uint64_t draw_size(struct worker *w, enum api api)
 
 static unsigned int draw_format(struct worker *w)
 {
-	static const unsigned char formats[] = {0x01, 0x02, 0x03, 0x08, 0x09, 0x0a, 0x10, 0x20};
+	static const unsigned char formats[] = {
+		0x01, 0x02, 0x03, 0x08, 0x09, 0x0a, 0x10, 0x20, 0x50, /* plain */
+		0x91, 0x94, 0x96, 0x97, 0x98, 0x9a, 0x9c, 0x9e, 0xb0, /* blocks, planes */
+		0xc0, 0xc2, 0xc4, 0xc7, 0xcb,                         /* normalised */
+	};
 
 	return formats[draw(w, sizeof(formats))];
 }
@@ -77,9 +83,27 @@ static struct cudaExtent draw_extent(struct worker *w)
 	return (struct cudaExtent){1 + draw(w, 200), draw(w, 40), draw(w, 6)};
 }
 
+/* Of a cubemap: six squares. */
+static struct cudaExtent draw_cube(struct worker *w)
+{
+	uint64_t edge = 1 + draw(w, 60);
+
+	return (struct cudaExtent){edge, edge, 6};
+}
+
+/* How the depth is meant: as one, as layers, as the faces of a cube. */
+static struct cudaExtent draw_shape(struct worker *w, unsigned int *ret_flags)
+{
+	static const unsigned int flags[] = {0, 0, LAYERED, CUBEMAP};
+
+	*ret_flags = flags[draw(w, ARRAY_SIZE(flags))];
+	return *ret_flags == CUBEMAP ? draw_cube(w) : draw_extent(w);
+}
+
 static CUDA_ARRAY3D_DESCRIPTOR draw_solid(struct worker *w)
 {
-	struct cudaExtent extent = draw_extent(w);
+	unsigned int flags;
+	struct cudaExtent extent = draw_shape(w, &flags);
 
 	return (CUDA_ARRAY3D_DESCRIPTOR){
 		.Width = extent.width,
@@ -87,21 +111,31 @@ static CUDA_ARRAY3D_DESCRIPTOR draw_solid(struct worker *w)
 		.Depth = extent.depth,
 		.Format = draw_format(w),
 		.NumChannels = 1U << draw(w, 3),
-		.Flags = draw(w, 4) == 0, /* layered */
+		.Flags = flags,
 	};
 }
 
 static struct cudaChannelFormatDesc draw_texel(struct worker *w)
 {
-	static const int bits[] = {8, 16, 32};
-	int each = bits[draw(w, 3)], channels = (int)draw(w, 3);
+	/* Bits of each channel, and what they are (cudaChannelFormatKind). */
+	static const struct {
+		unsigned char x, y, z, w, kind;
+	} texels[] = {
+		{8, 0, 0, 0, 0},     {16, 16, 0, 0, 0}, {32, 32, 32, 32, 0}, {8, 8, 8, 8, 1},
+		{16, 0, 0, 0, 1},    {32, 32, 0, 0, 1}, {16, 16, 16, 16, 2}, {32, 0, 0, 0, 2},
+		{8, 8, 8, 0, 4},     {8, 0, 0, 0, 5},   {8, 8, 8, 8, 7},     {16, 16, 0, 0, 9},
+		{16, 0, 0, 0, 14},   {8, 8, 8, 8, 17},  {8, 8, 8, 8, 18},    {8, 8, 8, 8, 19},
+		{8, 8, 8, 8, 22},    {8, 0, 0, 0, 23},  {8, 0, 0, 0, 24},    {8, 8, 0, 0, 25},
+		{16, 16, 16, 0, 28}, {8, 8, 8, 8, 30},  {10, 10, 10, 2, 31},
+	};
+	size_t i = draw(w, ARRAY_SIZE(texels));
 
 	return (struct cudaChannelFormatDesc){
-		.x = each,
-		.y = channels > 0 ? each : 0,
-		.z = channels > 1 ? each : 0,
-		.w = channels > 1 ? each : 0,
-		.f = (enum cudaChannelFormatKind)draw(w, 2),
+		.x = texels[i].x,
+		.y = texels[i].y,
+		.z = texels[i].z,
+		.w = texels[i].w,
+		.f = (enum cudaChannelFormatKind)texels[i].kind,
 	};
 }
 
@@ -140,14 +174,14 @@ static int driver_array(struct worker *w, enum api api, uint64_t *ret)
 static int runtime_array(struct worker *w, enum api api, uint64_t *ret)
 {
 	struct cudaChannelFormatDesc texel = draw_texel(w);
-	struct cudaExtent extent = draw_extent(w);
+	unsigned int flags;
+	struct cudaExtent extent = draw_shape(w, &flags);
 	void *fn = world.functions[api];
 
 	if (rows[api].size == SIZE_TEXELS3D)
-		return ((array3d_fn)fn)(ret, &texel, extent, 0);
+		return ((array3d_fn)fn)(ret, &texel, extent, flags);
 	if (rows[api].size == SIZE_TEXELS_MIPMAP)
-		return ((mipmap_fn)fn)(ret, &texel, extent, (unsigned int)draw(w, 12),
-				       draw(w, 4) == 0);
+		return ((mipmap_fn)fn)(ret, &texel, extent, (unsigned int)draw(w, 12), flags);
 	return ((api_fn)fn)((uintptr_t)ret, (uintptr_t)&texel, extent.width, extent.height, 0);
 }
 
@@ -164,41 +198,6 @@ static int pitched(struct worker *w, enum api api, uint64_t *ret)
 	int error = ((pitched_fn)world.functions[api])(&ptr, extent);
 
 	*ret = (uintptr_t)ptr.ptr;
-	return error;
-}
-
-/* On the device, or on the host in one of its forms. */
-static int create(struct worker *w, struct slot *slot)
-{
-	CUmemAllocationProp prop = {.type = 1, .requestedHandleTypes = FD_HANDLE};
-
-	if (draw(w, 4)) {
-		prop.location.type = 1;
-		prop.location.id = (int)draw(w, DEVICES);
-	} else {
-		prop.location.type = 2 + (unsigned int)draw(w, 3);
-	}
-	slot->size = physical_size(w);
-	return ((api_fn)world.functions[slot->api])((uintptr_t)&slot->ptr, slot->size,
-						    (uintptr_t)&prop, 0, 0);
-}
-
-static int physical(struct worker *w, struct slot *slot)
-{
-	CUmulticastObjectProp prop = {.numDevices = DEVICES, .size = GRANULE};
-	uint64_t ret = (uintptr_t)&slot->ptr;
-	api_fn fn = (api_fn)world.functions[slot->api];
-	int error;
-
-	slot->size = GRANULE;
-	if (slot->api == API_cuMemCreate)
-		error = create(w, slot);
-	else if (slot->api == API_cuMulticastCreate)
-		error = fn(ret, (uintptr_t)&prop, 0, 0, 0);
-	else
-		error = fn(ret, (uint64_t)world.physical_fd, FD_HANDLE, 0, 0);
-	slot->handles = !error;
-	slot->mapped[0] = slot->mapped[1] = false;
 	return error;
 }
 
@@ -239,11 +238,30 @@ static int make_pool(struct worker *w, enum api api, uint64_t *ret)
 {
 	CUmemPoolProps props = {.allocType = 1, .location = {.type = 1}};
 
-	props.location.id = (int)draw(w, DEVICES);
 	if (strstr(names[api], "Import"))
 		return ((api_fn)world.functions[api])((uintptr_t)ret, (uint64_t)world.pool_fd,
 						      FD_HANDLE, 0, 0);
+	if (draw(w, 4) == 0)
+		props.location.type = 2 + (unsigned int)draw(w, 2); /* on the host */
+	else
+		props.location.id = (int)draw(w, DEVICES);
 	return ((api_fn)world.functions[api])((uintptr_t)ret, (uintptr_t)&props, 0, 0, 0);
+}
+
+/* Memory outlives the pool that it is from. */
+static int from_own_pool(struct worker *w, enum api api, uint64_t *ret)
+{
+	enum api make =
+		draw(w, 2) && !world.driver_only ? API_cudaMemPoolCreate : API_cuMemPoolCreate;
+	uint64_t pool = 0;
+	int error = make_pool(w, make, &pool);
+
+	count(w, make, error ? FAILED : NOTHING);
+	if (error)
+		return error;
+	error = ((api_fn)world.functions[api])((uintptr_t)ret, draw_size(w, api), pool, 0, 0);
+	release(w, API_cuMemPoolDestroy, pool, false);
+	return error;
 }
 
 static int graph(enum api api, uint64_t *ret)
@@ -266,6 +284,8 @@ static int plain(struct worker *w, enum api api, size_t index, uint64_t *ret)
 			  PITCH_ELEMENT);
 	if (rows[api].pointer == POINTER_ARG)
 		out = *ret = (uintptr_t)&world.pages[index * PAGE];
+	if (rows[api].place == PLACE_POOL && draw(w, 16) == 0 && can_be_called(API_cuMemPoolCreate))
+		return from_own_pool(w, api, ret);
 	if (rows[api].place == PLACE_POOL)
 		third = (uintptr_t)world.pools[draw(w, DEVICES)];
 	else if (rows[api].kind == KIND_MANAGED)
@@ -278,7 +298,7 @@ static int allocate(struct worker *w, struct slot *slot, size_t index)
 	enum api api = slot->api;
 
 	if (rows[api].space == SPACE_PHYSICAL)
-		return physical(w, slot);
+		return physical_create(w, api, &slot->size, &slot->ptr);
 	if (rows[api].space == SPACE_POOL)
 		return make_pool(w, api, &slot->ptr);
 	if (rows[api].space == SPACE_EXTERNAL)
@@ -295,7 +315,7 @@ static int allocate(struct worker *w, struct slot *slot, size_t index)
 		return ((ipc_fn)world.functions[api])(&slot->ptr, world.exported[index], 0);
 	if (strstr(names[api], "ImportPointer"))
 		return ((api_fn)world.functions[api])(
-			(uintptr_t)&slot->ptr, (uintptr_t)world.pools[0],
+			(uintptr_t)&slot->ptr, (uintptr_t)world.pool_of_another,
 			(uintptr_t)&world.pointers[draw(w, EXPORTED)], 0, 0);
 	return plain(w, api, index, &slot->ptr);
 }
@@ -306,11 +326,14 @@ void fill(struct worker *w, struct slot *slot, size_t index)
 
 	slot->ptr = 0;
 	error = allocate(w, slot, index);
+	slot->opens = way_back(slot->api) == TO_CLOSE;
 	if (rows[slot->api].pointer == POINTER_OUT32)
 		slot->ptr = (uint32_t)slot->ptr;
 	count(w, slot->api, error ? FAILED : slot->ptr ? DONE : NOTHING);
 	if (error)
 		slot->ptr = 0;
+	else if (rows[slot->api].space == SPACE_PHYSICAL)
+		physical_begin(slot);
 }
 
 int release(struct worker *w, enum api api, uint64_t ptr, bool is_allocation)
@@ -328,8 +351,30 @@ void empty(struct worker *w, struct slot *slot)
 	do
 		api = draw_row(w, ACTION_FREE);
 	while (!takes_back(api, slot));
-	if (!release(w, api, slot->ptr, rows[slot->api].kind != KIND_NONE))
+	if (release(w, api, slot->ptr, rows[slot->api].kind != KIND_NONE && slot->opens <= 1))
+		return;
+	if (slot->opens > 1)
+		slot->opens--;
+	else
 		slot->ptr = 0;
+}
+
+/* Gives the same address, to be closed once more. */
+void open_again(struct worker *w, struct slot *slot, size_t index)
+{
+	struct slot again = {.ptr = 0};
+	int error;
+
+	do
+		again.api = draw_row(w, ACTION_ALLOC);
+	while (way_back(again.api) != TO_CLOSE);
+	error = allocate(w, &again, index);
+	count(w, again.api, error ? FAILED : NOTHING);
+	if (error)
+		return;
+	if (again.ptr != slot->ptr)
+		die(names[again.api], "opened what is open elsewhere");
+	slot->opens++;
 }
 
 static void add_nodes(struct worker *w, enum api allocate_node, enum api free_node)

@@ -50,13 +50,21 @@ enum way_back {
 	TO_DESTROY_GRAPH,
 };
 
+/* A handle of physical memory. */
+struct physical {
+	enum api api;
+	uint64_t handle;
+	unsigned int references; /* besides the mappings */
+};
+
 struct slot {
 	atomic_flag busy;
 	enum api api;
-	uint64_t ptr; /* or handle; 0: empty */
-	/* Of physical memory. */
-	unsigned int handles;
-	bool mapped[MAPPINGS];
+	uint64_t ptr;       /* or handle; 0: empty */
+	unsigned int opens; /* of another's memory */
+	/* Of physical memory: one or two handles, the first of which is `ptr`, of equal size. */
+	struct physical physical[2];
+	struct physical *mapped[MAPPINGS]; /* what is mapped side by side; NULL: nothing */
 	uint64_t size;
 };
 
@@ -74,7 +82,7 @@ extern struct world {
 	bool driver_only;
 	void *driver;
 	CUcontext primary[DEVICES];
-	CUmemoryPool pools[DEVICES];
+	CUmemoryPool pools[DEVICES], pool_of_another;
 	CUgraph graph;
 	CUexternalMemory external; /* of GRANULE bytes */
 	unsigned char *pages;      /* PAGE for each slot */
@@ -89,6 +97,7 @@ extern const char *const names[API_MAX];
 
 void die(const char *what, const char *why) __attribute__((noreturn));
 uint64_t draw(struct worker *w, uint64_t below);
+bool can_be_called(enum api api);
 enum api draw_row(struct worker *w, enum api_action action);
 void count(struct worker *w, enum api api, enum outcome outcome);
 
@@ -102,11 +111,13 @@ enum way_back way_back(enum api api);
 bool takes_back(enum api release, const struct slot *slot);
 void fill(struct worker *w, struct slot *slot, size_t index);
 void empty(struct worker *w, struct slot *slot);
+void open_again(struct worker *w, struct slot *slot, size_t index);
 int release(struct worker *w, enum api api, uint64_t ptr, bool is_allocation);
 void side_call(struct worker *w); /* of pools and graphs */
 
 /* physical.c */
-uint64_t physical_size(struct worker *w);
+int physical_create(struct worker *w, enum api api, uint64_t *size, uint64_t *ret);
+void physical_begin(struct slot *slot); /* holds the handle that it got */
 void physical_use(struct worker *w, struct slot *slot, size_t index);
 void physical_misuse(struct worker *w, size_t index);
 

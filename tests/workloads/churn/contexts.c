@@ -4,6 +4,14 @@
 #include "churn.h"
 
 #define BURST 8
+#define PARKED 8
+
+/* Contexts with memory in them that wait for any thread to destroy them. */
+static struct parked {
+	atomic_flag busy;
+	CUcontext context; /* NULL: none */
+	uint64_t kept;
+} parked[PARKED];
 
 static int call(struct worker *w, enum api api, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
 		uint64_t e)
@@ -96,29 +104,90 @@ static bool suits(enum api api)
 	       rows[api].space != SPACE_PHYSICAL && rows[api].pointer != POINTER_ARG;
 }
 
-/* A context with memory in it, some of which is freed, and the rest goes with it. */
-static void burst(struct worker *w)
+/* Allocates of several kinds, and frees some of it; returns what is left. */
+static uint64_t fill_context(struct worker *w, void (*use)(struct worker *w))
 {
-	static const enum api destroy[] = {API_cuCtxDestroy, API_cuCtxDestroy_v2};
-	unsigned int outer = w->device, n = (unsigned int)draw(w, BURST);
-	CUcontext context, popped;
+	uint64_t kept = 0;
 
-	w->device = (unsigned int)draw(w, DEVICES);
-	context = create(w, w->device);
-	while (n-- > 0) {
+	for (uint64_t n = draw(w, BURST); n > 0; n--) {
 		struct slot slot = {.ptr = 0};
 
+		if (draw(w, 8) == 0)
+			nested(w, use); /* elsewhere, and back */
 		do
 			slot.api = draw_row(w, ACTION_ALLOC);
 		while (!suits(slot.api));
 		fill(w, &slot, EXPORTED);
 		if (slot.ptr && draw(w, 2))
 			empty(w, &slot);
-		w->ended += slot.ptr != 0;
+		kept += slot.ptr != 0;
 	}
-	if (draw(w, 2))
-		call(w, API_cuCtxPopCurrent, (uintptr_t)&popped, 0, 0, 0, 0);
-	call(w, destroy[draw(w, 2)], (uintptr_t)context, 0, 0, 0, 0);
+	return kept;
+}
+
+static void destroy(struct worker *w, CUcontext context, uint64_t kept)
+{
+	static const enum api apis[] = {API_cuCtxDestroy, API_cuCtxDestroy_v2};
+
+	call(w, apis[draw(w, 2)], (uintptr_t)context, 0, 0, 0, 0);
+	w->ended += kept;
+}
+
+/* Leaves a context for another thread, which may find one there; returns that. */
+static struct parked exchange(struct worker *w, CUcontext context, uint64_t kept)
+{
+	struct parked *place = &parked[draw(w, PARKED)], found = {.context = NULL};
+
+	if (atomic_flag_test_and_set(&place->busy)) {
+		found.context = context;
+		found.kept = kept;
+		return found;
+	}
+	found.context = place->context;
+	found.kept = place->kept;
+	place->context = context;
+	place->kept = kept;
+	atomic_flag_clear(&place->busy);
+	return found;
+}
+
+static void pop(struct worker *w)
+{
+	CUcontext popped;
+
+	call(w, API_cuCtxPopCurrent, (uintptr_t)&popped, 0, 0, 0, 0);
+}
+
+/* A context with memory in it, which goes with it: while it is current, after it was, while another
+ * is in its place, or by another thread's hand.
+ */
+static void burst(struct worker *w, void (*use)(struct worker *w))
+{
+	unsigned int outer = w->device;
+	struct parked ending = {.context = NULL};
+
+	w->device = (unsigned int)draw(w, DEVICES);
+	ending.context = create(w, w->device);
+	ending.kept = fill_context(w, use);
+	switch (draw(w, 4)) {
+	case 0:
+		destroy(w, ending.context, ending.kept);
+		break;
+	case 1:
+		call(w, API_cuCtxSetCurrent, 0, 0, 0, 0, 0); /* as good as popping it */
+		destroy(w, ending.context, ending.kept);
+		break;
+	case 2:
+		call(w, API_cuCtxSetCurrent, primary(w->device), 0, 0, 0, 0);
+		destroy(w, ending.context, ending.kept);
+		pop(w);
+		break;
+	default:
+		pop(w);
+		ending = exchange(w, ending.context, ending.kept);
+		if (ending.context)
+			destroy(w, ending.context, ending.kept);
+	}
 	w->device = outer;
 }
 
@@ -135,6 +204,6 @@ void context_turn(struct worker *w, void (*use)(struct worker *w))
 		retain(w);
 		break;
 	default:
-		burst(w);
+		burst(w, use);
 	}
 }

@@ -67,7 +67,7 @@ static bool is_pool(enum api api)
 	return rows[api].action == ACTION_ALLOC && rows[api].space == SPACE_POOL;
 }
 
-static bool can_be_called(enum api api)
+bool can_be_called(enum api api)
 {
 	return world.functions[api] && !(is_pool(api) && pools_made >= POOLS_MADE_MAX);
 }
@@ -137,6 +137,8 @@ static void use(struct worker *w, struct slot *slot)
 		misuse(w, slot);
 	} else if (slot->ptr && is_physical(slot)) {
 		physical_use(w, slot, index);
+	} else if (slot->ptr && slot->opens && draw(w, 3) == 0) {
+		open_again(w, slot, index);
 	} else if (slot->ptr) {
 		empty(w, slot);
 	} else {

@@ -190,6 +190,8 @@ void world_begin(struct worker *w)
 {
 	begin_driver();
 	make_pools();
+	must("cuMemPoolImportFromShareableHandle", (uintptr_t)&world.pool_of_another,
+	     (uint64_t)world.pool_fd, FD_HANDLE, 0, 0);
 	must("cuGraphCreate", (uintptr_t)&world.graph, 0, 0, 0, 0);
 	/* One granule more, where nothing is ever mapped. */
 	must("cuMemAddressReserve", (uintptr_t)&world.addresses,
