@@ -53,7 +53,7 @@ deps:
 
 ARCH := $(shell uname -m | sed 's/x86_64/x86/; s/aarch64/arm64/')
 BPF_HEADERS := $(wildcard bpf/*.h) include/api.h include/event.h include/bounds.h \
-	include/python_layout.h
+	include/share.h include/python_layout.h
 
 $(TOP)/gen/srtleak.bpf.o: bpf/srtleak.bpf.c $(BPF_HEADERS) | $(TOP)/gen/
 	$(call say,BPF,$<)$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror \

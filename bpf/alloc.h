@@ -99,11 +99,12 @@ static __always_inline void alloc_record(struct pt_regs *ctx, struct task_struct
 		handle_put(p, key, &counted);
 	}
 	if (bpf_map_update_elem(&live, key, &value, BPF_ANY)) {
+		live_leave(p);
 		count(COUNTER_DROPPED_LIVE_FULL);
 		__sync_fetch_and_add(&p->over_limit, 1);
 		return;
 	}
-	live_count(p, 1);
+	live_made();
 	/* A new stack is to be named while its code objects are still there. */
 	if (!emit(EVENT_ALLOC, p->image, key->addr, &value, 0, now, th->fresh))
 		__sync_fetch_and_add(&p->lost_events, 1);
@@ -134,7 +135,7 @@ static __always_inline void alloc_end(struct pt_regs *ctx, struct task_struct *t
 		return;
 	}
 	supersede(p, th, &key);
-	if (p->live >= LIVE_PER_PROCESS) {
+	if (!live_admit(p)) {
 		count(COUNTER_DROPPED_LIMIT);
 		__sync_fetch_and_add(&p->over_limit, 1);
 		return;

@@ -39,7 +39,8 @@ static __always_inline bool was_armed(__u32 cookie, __u64 since_ns)
 }
 
 /* A thread that was born after the probes has no context. Of others nothing is known. */
-static __always_inline void thread_begin(struct task_struct *task, struct thread *th, __u32 cookie)
+static __always_inline void contexts_begin(struct task_struct *task, struct thread *th,
+					   __u32 cookie)
 {
 	__u64 began_ns = th->began_ns;
 
@@ -54,7 +55,7 @@ static __always_inline void thread_begin(struct task_struct *task, struct thread
 	th->began_ns = began_ns | 1; /* looked at */
 }
 
-static __always_inline void thread_restart(struct thread *th)
+static __always_inline void contexts_restart(struct thread *th)
 {
 	th->began_ns = bpf_ktime_get_boot_ns() & ~1ULL;
 }
@@ -93,8 +94,9 @@ static __always_inline struct handle *primary_get(struct process_image *p, __u32
 
 	if (primary || device >= DEVICES_MAX)
 		return primary;
-	if (handle_room(p) && !bpf_map_update_elem(&handles, &key, &fresh, BPF_NOEXIST))
-		__sync_fetch_and_add(&p->handles, 1);
+	/* Another thread may come first. */
+	if (handle_admit(p) && bpf_map_update_elem(&handles, &key, &fresh, BPF_NOEXIST))
+		grant_return(p->image, SHARED_HANDLES, 1);
 	return bpf_map_lookup_elem(&handles, &key);
 }
 

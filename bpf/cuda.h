@@ -85,12 +85,10 @@ int api_entry(struct pt_regs *ctx)
 	keep_own_stack(ctx);
 	if (!row)
 		return 0;
-	th = bpf_task_storage_get(&threads, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!th) {
-		count(COUNTER_LOST_THREAD);
+	th = thread_get(task);
+	if (!th)
 		return 0;
-	}
-	thread_begin(task, th, cookie);
+	contexts_begin(task, th, cookie);
 	if (row->action >= ACTION_CONTEXTS) {
 		p = process_get(task);
 		if (p)
@@ -176,7 +174,7 @@ int api_return(struct pt_regs *ctx)
 		return 0;
 	}
 	if (!th || (!th->outer_sp && entry_sp != th->done_sp)) {
-		if (!is_ignored(task))
+		if (!is_left_out(task))
 			count(COUNTER_RETURN_ALONE); /* attached while the call was under way */
 		return 0;
 	}

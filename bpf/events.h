@@ -57,9 +57,10 @@ static __always_inline void report(struct process_image *p, __u32 type, __u64 ad
 		__sync_fetch_and_add(&p->lost_events, 1);
 }
 
-static __always_inline void emit_life(__u32 type, __u32 image)
+/* `live`: entries that are left when it ends. */
+static __always_inline void emit_life(__u32 type, __u32 image, __u32 live)
 {
-	struct live_value none = {.device = DEVICE_UNKNOWN};
+	struct live_value none = {.device = DEVICE_UNKNOWN, .size = live};
 
 	emit(type, image, 0, &none, 0, bpf_ktime_get_boot_ns(), false);
 }

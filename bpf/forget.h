@@ -1,38 +1,67 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The daemon's way to take entries out of the live map. Removed and counted in one run of a
+/* The daemon's way to take out of the maps what is over. Removed and counted in one run of a
  * program: a daemon that is killed leaves either both done or neither.
  */
 #ifndef SRTLEAK_FORGET_H
 #define SRTLEAK_FORGET_H
 
-static __always_inline bool forget_one(const struct forget *wanted, struct process_image *p,
-				       __u32 number)
+static __always_inline bool forget_allocation(const struct forget *wanted,
+					      const struct live_key *key, __u64 id)
 {
-	struct live_key key = wanted->keys[number].key;
-	__u64 id = wanted->keys[number].id;
-	struct live_value *value = bpf_map_lookup_elem(&live, &key);
+	struct live_value *value = bpf_map_lookup_elem(&live, key);
+	struct process_image *p = bpf_map_lookup_elem(&processes, &wanted->tgid);
 
 	/* Its address may have been handed out again. */
-	if (!value || (id && value->id != id) || bpf_map_delete_elem(&live, &key))
+	if (!value || (id && value->id != id) || bpf_map_delete_elem(&live, key))
 		return false;
 	count(COUNTER_ENDED);
-	live_count(p && p->image == key.image ? p : NULL, -1);
+	live_gone(p && p->image == key->image ? p : NULL);
 	return true;
+}
+
+static __always_inline bool forget_handle(void *map, const struct live_key *key)
+{
+	if (bpf_map_delete_elem(map, key))
+		return false;
+	grant_return(key->image, SHARED_HANDLES, 1);
+	grant_settle(key->image);
+	return true;
+}
+
+/* Global, so that the verifier looks at it once. */
+__noinline int forget_one(__u32 number)
+{
+	__u32 zero = 0;
+	struct forget *wanted = bpf_map_lookup_elem(&forgets, &zero);
+	struct live_key key;
+
+	if (!wanted || number >= FORGET_MAX)
+		return 0;
+	key = wanted->keys[number].key;
+	switch (wanted->what) {
+	case FORGET_ALLOCATIONS:
+		return forget_allocation(wanted, &key, wanted->keys[number].id);
+	case FORGET_HANDLES:
+		return forget_handle(&handles, &key);
+	case FORGET_MAPPINGS:
+		return forget_handle(&mappings, &key);
+	default:
+		return grant_release(key.image);
+	}
 }
 
 /* Run by the daemon alone. Returns how many there were. */
 SEC("raw_tracepoint")
 int forget(void *ctx)
 {
-	__u32 zero = 0, removed = 0, i;
+	__u32 zero = 0, removed = 0, n, i;
 	struct forget *wanted = bpf_map_lookup_elem(&forgets, &zero);
-	struct process_image *p;
 
 	if (!wanted)
 		return 0;
-	p = bpf_map_lookup_elem(&processes, &wanted->tgid);
-	for (i = 0; i < FORGET_MAX && i < wanted->n; i++)
-		removed += forget_one(wanted, p, i);
+	n = wanted->n;
+	for (i = 0; i < FORGET_MAX && i < n; i++)
+		removed += forget_one(i);
 	return removed;
 }
 

@@ -69,7 +69,7 @@ static __always_inline void free_failed(struct process_image *p, struct thread *
 		return;
 	if (is_counted(key->space, th->taken.kind))
 		handle_put(p, key, &counted);
-	live_put_back(p, key, &th->taken, result);
+	live_undo(p, key, &th->taken, result);
 }
 
 /* An EVENT_FREE says which row has freed, in place of a result. */

@@ -9,13 +9,20 @@ static __always_inline void handle_lost(struct process_image *p)
 	__sync_fetch_and_add(&p->over_limit, 1);
 }
 
-/* Whether the process may have one more entry in these maps. */
-static __always_inline bool handle_room(struct process_image *p)
+/* Counts one more entry of these maps; false where the process has its share. */
+static __always_inline bool handle_admit(struct process_image *p)
 {
-	if (p->handles < HANDLES_PER_PROCESS)
+	if (grant_take(p->image, SHARED_HANDLES, 1))
 		return true;
 	handle_lost(p);
 	return false;
+}
+
+/* The entry that was counted found no room. */
+static __always_inline void handle_refused(struct process_image *p)
+{
+	grant_return(p->image, SHARED_HANDLES, 1);
+	handle_lost(p);
 }
 
 /* The next of the numbers by which allocations name something of their image; 0 where more have
@@ -38,22 +45,20 @@ static __always_inline bool handle_put(struct process_image *p, const struct liv
 {
 	bool is_new = !bpf_map_lookup_elem(&handles, key);
 
-	if (is_new && !handle_room(p))
+	if (is_new && !handle_admit(p))
 		return false;
-	if (bpf_map_update_elem(&handles, key, handle, BPF_ANY)) {
-		handle_lost(p);
-		return false;
-	}
+	if (!bpf_map_update_elem(&handles, key, handle, BPF_ANY))
+		return true;
 	if (is_new)
-		__sync_fetch_and_add(&p->handles, 1);
-	return true;
+		handle_refused(p);
+	return false;
 }
 
 static __always_inline bool handle_remove(struct process_image *p, const struct live_key *key)
 {
 	if (bpf_map_delete_elem(&handles, key))
 		return false;
-	__sync_fetch_and_add(&p->handles, -1);
+	grant_return(p->image, SHARED_HANDLES, 1);
 	return true;
 }
 

@@ -12,11 +12,13 @@ static __always_inline void image_end(struct task_struct *task, __u32 type)
 	struct policy *policy;
 
 	if (p) {
-		emit_life(type, p->image);
+		emit_life(type, p->image, p->live);
 		bpf_map_delete_elem(&processes, &tgid);
 	}
 	if (bpf_map_lookup_elem(&python, &tgid))
 		bpf_map_delete_elem(&python, &tgid);
+	if (bpf_map_lookup_elem(&forked, &tgid))
+		bpf_map_delete_elem(&forked, &tgid);
 	if (bpf_map_lookup_elem(&tracked, &tgid))
 		bpf_map_delete_elem(&tracked, &tgid);
 	policy = bpf_map_lookup_elem(&policies, &tgid);
@@ -25,12 +27,21 @@ static __always_inline void image_end(struct task_struct *task, __u32 type)
 }
 
 /* A thread that ends inside a call never returns from it. */
-static __always_inline void thread_end(struct task_struct *task)
+static __always_inline struct thread *thread_end(struct task_struct *task)
 {
 	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
 
 	if (th && th->outer_sp)
 		abandon(process_find(task), th);
+	return th;
+}
+
+static __always_inline void thread_exit(struct task_struct *task)
+{
+	struct thread *th = thread_end(task);
+
+	if (th)
+		grant_return(th->member, SHARED_THREADS, 1);
 }
 
 SEC("raw_tracepoint/sched_process_exit")
@@ -38,7 +49,7 @@ int on_exit(void *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	thread_end(task);
+	thread_exit(task);
 	if (!task->signal->live.counter)
 		image_end(task, EVENT_EXIT);
 	return 0;
@@ -48,12 +59,10 @@ SEC("raw_tracepoint/sched_process_exec")
 int on_exec(void *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct thread *th;
+	struct thread *th = thread_end(task);
 
-	thread_end(task);
-	th = bpf_task_storage_get(&threads, task, NULL, 0);
 	if (th)
-		thread_restart(th);
+		contexts_restart(th);
 	image_end(task, EVENT_EXEC);
 	if (tell_news)
 		tell(0);
@@ -74,10 +83,12 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 		return 0; /* a thread */
 	known = bpf_map_lookup_elem(&python, &parent_tgid);
 	if (!known)
+		known = bpf_map_lookup_elem(&forked, &parent_tgid);
+	if (!known)
 		return 0;
 	copy = *known;
 	copy.start_ticks = BPF_CORE_READ(child, start_boottime) / NS_PER_TICK;
-	bpf_map_update_elem(&python, &tgid, &copy, BPF_ANY);
+	bpf_map_update_elem(&forked, &tgid, &copy, BPF_ANY);
 	return 0;
 }
 

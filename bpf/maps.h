@@ -66,8 +66,8 @@ struct thread {
 	__u64 hash;
 	__u32 native;
 	__u32 flags;
-	__u32 fresh; /* the stack is seen for the first time */
-	__u32 zero;
+	__u32 fresh;  /* the stack is seen for the first time */
+	__u32 member; /* the image that this record counts for */
 	struct context_call calls[FAMILY_MAX];
 	__u64 words[STACK_WORDS];
 	__u8 frame[136]; /* of Python, as read from the process */
@@ -128,6 +128,40 @@ struct {
 	__type(key, __u32);
 	__type(value, struct python_target);
 } python SEC(".maps");
+
+/* Children that have not called, with their parents' interpreters: many that never will must not
+ * take the room of those in `python`.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, PROCESSES_MAX);
+	__type(key, __u32);
+	__type(value, struct python_target);
+} forked SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, GRANTS_MAX);
+	__type(key, __u32);
+	__type(value, struct grant);
+} grants SEC(".maps");
+
+/* The sums of what is granted. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SHARE_SLOTS);
+	__type(key, __u32);
+	__type(value, struct share);
+} shares SEC(".maps");
+
+/* Processes that got no image, by tgid: when they started, in ticks. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, PROCESSES_MAX);
+	__type(key, __u32);
+	__type(value, __u64);
+} refused SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -17,15 +17,14 @@ static __always_inline void live_take(struct process_image *p, const struct live
 	if (bpf_map_delete_elem(&live, key))
 		ret->id = 0;
 	else
-		live_count(p, -1);
+		live_gone(p);
 }
 
 /* What a failed call took. To the daemon it is news only if it repaired its tables meanwhile. */
-static __always_inline void live_put_back(struct process_image *p, const struct live_key *key,
-					  const struct live_value *value, __s32 result)
+static __always_inline void live_undo(struct process_image *p, const struct live_key *key,
+				      const struct live_value *value, __s32 result)
 {
-	if (!bpf_map_update_elem(&live, key, value, BPF_NOEXIST)) {
-		live_count(p, 1);
+	if (live_put_back(p, key, value)) {
 		report(p, EVENT_ALLOC, key->addr, value, result);
 		return;
 	}
@@ -45,7 +44,7 @@ static __always_inline void physical_retained(struct process_image *p, const str
 static __always_inline void mapping_remove(struct process_image *p, const struct live_key *key)
 {
 	if (!bpf_map_delete_elem(&mappings, key))
-		__sync_fetch_and_add(&p->handles, -1);
+		grant_return(p->image, SHARED_HANDLES, 1);
 }
 
 static __always_inline bool is_of(const struct live_key *key, __u64 id)
@@ -60,6 +59,9 @@ static __always_inline void mapping_detach(struct process_image *p, struct mappi
 {
 	struct live_key key = handle_key(p, SPACE_PHYSICAL, m->handle);
 
+	if (m->is_detached)
+		return; /* in a call that has not returned */
+	m->is_detached = 1;
 	m->taken.id = 0;
 	if (is_of(&key, m->id) && handle_drop(p, &key, HANDLE_MAPPING) == DROP_LAST)
 		live_take(p, &key, bpf_map_lookup_elem(&live, &key), &m->taken);
@@ -89,19 +91,18 @@ static __always_inline void physical_mapped(struct process_image *p, const struc
 
 	mapping_supersede(p, &place);
 	handle = bpf_map_lookup_elem(&handles, &key);
-	if (!handle || !handle_room(p))
+	if (!handle || !handle_admit(p))
 		return;
 	fresh.id = handle->id;
 	if (bpf_map_update_elem(&mappings, &place, &fresh, BPF_ANY)) {
-		handle_lost(p);
+		handle_refused(p);
 		return;
 	}
-	__sync_fetch_and_add(&p->handles, 1);
 	__sync_fetch_and_add(&handle->counts, HANDLE_MAPPING);
 }
 
 /* Functions of their own, which the verifier looks at once and not at every turn of the loops
- * below. They return the size of the mapping, 0: there is none, or it is larger than what is left.
+ * below. They return the size of the mapping; 0: none is known there, or none that ends in time.
  */
 __noinline __u64 unmap_one(__u64 at, __u64 left)
 {
@@ -120,22 +121,24 @@ __noinline __u64 unmap_one(__u64 at, __u64 left)
 }
 
 /* At entry: the last mapping may be what keeps the memory, whose handle is another's from then on.
+ * One that was made before the probes may have others behind it.
  */
 static __always_inline void unmap_begin(struct process_image *p, struct thread *th)
 {
 	__u64 at = th->pointer, left = th->size;
+	bool all_known = true;
 	__u32 i;
 
 	for (i = 0; i < UNMAP_MAX && left; i++) {
 		__u64 size = unmap_one(at, left);
 
-		if (!size)
-			return;
-		th->unmapped = i + 1;
+		all_known = all_known && size;
+		size = size ?: UNMAP_STEP;
 		at += size;
-		left -= size;
+		left -= size < left ? size : left;
 	}
-	if (left)
+	th->unmapped = i;
+	if (left && all_known)
 		handle_lost(p);
 }
 
@@ -149,7 +152,7 @@ static __always_inline void remap(struct process_image *p, const struct mapping 
 	else
 		handle_put(p, &key, &last);
 	if (m->taken.id)
-		live_put_back(p, &key, &m->taken, result);
+		live_undo(p, &key, &m->taken, result);
 }
 
 __noinline __u64 unmapped_one(__u64 at, __u32 api, __s32 result)
@@ -163,10 +166,11 @@ __noinline __u64 unmapped_one(__u64 at, __u32 api, __s32 result)
 		return 0;
 	place = handle_key(p, SPACE_MEMORY, at);
 	m = bpf_map_lookup_elem(&mappings, &place);
-	if (!m)
+	if (!m || !m->is_detached)
 		return 0;
 	size = m->size;
 	if (result) {
+		m->is_detached = 0;
 		remap(p, m, result);
 		return size;
 	}
@@ -183,13 +187,8 @@ static __always_inline void unmap_end(struct thread *th, __s32 result)
 	__u64 at = th->pointer;
 	__u32 i;
 
-	for (i = 0; i < UNMAP_MAX && i < th->unmapped; i++) {
-		__u64 size = unmapped_one(at, COOKIE_API(th->cookie), result);
-
-		if (!size)
-			break;
-		at += size;
-	}
+	for (i = 0; i < UNMAP_MAX && i < th->unmapped; i++)
+		at += unmapped_one(at, COOKIE_API(th->cookie), result) ?: UNMAP_STEP;
 	th->unmapped = 0;
 }
 

@@ -25,41 +25,95 @@ static __always_inline bool is_ignored(struct task_struct *task)
 	return policy && policy->verdict == VERDICT_IGNORE;
 }
 
-/* Finds or makes the image of the current task's process; NULL where it is not to be
- * recorded or there is no room.
- */
-static __always_inline struct process_image *process_get(struct task_struct *task)
+/* Whether the process makes its calls unseen: it is ignored, or was refused an image. */
+static __always_inline bool is_left_out(struct task_struct *task)
 {
-	struct process_image *p = process_find(task), *old;
-	struct process_image fresh = {};
 	__u32 tgid = task->tgid;
 
-	if (p)
-		return p;
-	if (is_ignored(task))
-		return NULL;
-	fresh.start_ns = task->group_leader->start_boottime;
+	return is_ignored(task) || (!process_find(task) && bpf_map_lookup_elem(&refused, &tgid));
+}
+
+/* Each process is counted once, and asks again at its next call. */
+static __always_inline void refuse(__u32 tgid, __u64 start_ticks)
+{
+	__u64 *known = bpf_map_lookup_elem(&refused, &tgid);
+
+	if (known && *known == start_ticks)
+		return;
+	bpf_map_update_elem(&refused, &tgid, &start_ticks, BPF_ANY);
+	count(COUNTER_DROPPED_PROCESSES);
+}
+
+/* Makes the image of the current task's process, where there is room for it. */
+static __always_inline void process_begin(struct task_struct *task)
+{
+	struct process_image fresh = {
+		.start_ns = task->group_leader->start_boottime,
+		.granted = LIVE_OWN,
+	};
+	struct process_image *old;
+	__u32 tgid = task->tgid;
+
 	fresh.image = __sync_fetch_and_add(&last_image, 1) + 1;
+	if (!grant_begin(fresh.image, tgid)) {
+		refuse(tgid, fresh.start_ns / NS_PER_TICK);
+		return;
+	}
 	/* A predecessor's only: another thread may have come first since the look above. */
 	old = bpf_map_lookup_elem(&processes, &tgid);
 	if (old && old->start_ns != fresh.start_ns)
 		bpf_map_delete_elem(&processes, &tgid);
 	/* Another thread may come first; then its image is the one. */
-	if (!bpf_map_update_elem(&processes, &tgid, &fresh, BPF_NOEXIST))
-		emit_life(EVENT_START, fresh.image);
-	p = process_find(task);
-	if (!p)
-		count(COUNTER_DROPPED_PROCESSES);
-	return p;
+	if (bpf_map_update_elem(&processes, &tgid, &fresh, BPF_NOEXIST))
+		grant_end(fresh.image);
+	else
+		emit_life(EVENT_START, fresh.image, 0);
 }
 
-/* Entries of the live map that were added or, negative, removed; p is NULL where the image is over.
+/* Finds or makes the image of the current task's process; NULL where it is not to be
+ * recorded or there is no room.
  */
-static __always_inline void live_count(struct process_image *p, __s32 n)
+static __always_inline struct process_image *process_get(struct task_struct *task)
 {
+	struct process_image *p = process_find(task);
+
 	if (p)
-		__sync_fetch_and_add(&p->live, n);
-	count_by(COUNTER_SLOT_LIVE, n);
+		return p;
+	if (is_ignored(task))
+		return NULL;
+	process_begin(task);
+	return process_find(task);
+}
+
+/* Makes the record of a thread that calls for the first time; it lives as long as the thread. */
+static __always_inline struct thread *thread_begin(struct task_struct *task)
+{
+	struct process_image *p = process_get(task);
+	struct thread *th;
+
+	if (!p)
+		return NULL; /* and the call is none of ours */
+	if (!grant_take(p->image, SHARED_THREADS, 1)) {
+		count(COUNTER_LOST_THREAD);
+		__sync_fetch_and_add(&p->over_limit, 1);
+		return NULL;
+	}
+	th = bpf_task_storage_get(&threads, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (th) {
+		th->member = p->image;
+		return th;
+	}
+	count(COUNTER_LOST_THREAD);
+	__sync_fetch_and_add(&p->over_limit, 1);
+	grant_return(p->image, SHARED_THREADS, 1);
+	return NULL;
+}
+
+static __always_inline struct thread *thread_get(struct task_struct *task)
+{
+	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
+
+	return th ? th : thread_begin(task);
 }
 
 #endif

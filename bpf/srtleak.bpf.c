@@ -12,6 +12,7 @@
 #include "python_layout.h"
 #include "maps.h"
 #include "events.h"
+#include "share_out.h"
 #include "process.h"
 #include "stack.h"
 #include "call.h"

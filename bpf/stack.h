@@ -72,6 +72,8 @@ static __always_inline const struct python_target *python_of(struct task_struct 
 	__u32 tgid = task->tgid;
 	const struct python_target *target = bpf_map_lookup_elem(&python, &tgid);
 
+	if (!target)
+		target = bpf_map_lookup_elem(&forked, &tgid);
 	if (!target || target->layout >= PYTHON_LAYOUTS ||
 	    target->start_ticks != task->group_leader->start_boottime / NS_PER_TICK)
 		return NULL;
@@ -184,9 +186,10 @@ static __always_inline void python_sums(struct task_struct *task, struct thread 
 static __always_inline bool stack_store(struct process_image *p, struct thread *th,
 					struct stack_key *key, __u32 used)
 {
+	__u32 chunks = (used + STACK_CHUNK_WORDS - 1) / STACK_CHUNK_WORDS;
 	int chunk;
 
-	if (p->stacks >= STACKS_PER_PROCESS)
+	if (!grant_take(p->image, SHARED_CHUNKS, chunks))
 		return false;
 	for (chunk = STACK_CHUNKS - 1; chunk >= 0; chunk--) {
 		if (chunk * STACK_CHUNK_WORDS >= used)
@@ -195,10 +198,10 @@ static __always_inline bool stack_store(struct process_image *p, struct thread *
 		if (bpf_map_update_elem(&stacks, key, &th->words[chunk * STACK_CHUNK_WORDS],
 					BPF_ANY)) {
 			stack_unstore(key);
+			grant_return(p->image, SHARED_CHUNKS, chunks);
 			return false;
 		}
 	}
-	__sync_fetch_and_add(&p->stacks, 1);
 	return true;
 }
 
@@ -224,6 +227,7 @@ static __always_inline __u64 stack_capture(struct pt_regs *ctx, struct task_stru
 	python_sums(task, th);
 	if (!stack_store(p, th, &key, 1 + 3 * th->python + th->native)) {
 		count(COUNTER_LOST_STACK);
+		__sync_fetch_and_add(&p->over_limit, 1);
 		return 0;
 	}
 	th->fresh = 1;

@@ -40,9 +40,9 @@ static const struct {
 	const char *cause;
 	const char *words;
 } loss_words[] = {
-	{"process_limit", "allocations of a process above its limit"},
+	{"process_limit", "allocations of a process above its share"},
 	{"live_full", "allocations above the host's limit"},
-	{"processes", "allocations of processes above the limit of processes"},
+	{"processes", "processes that had no room to be tracked in the kernel"},
 	{"unreadable", "allocations whose result could not be read"},
 	{"ring_full", "events that found the ring buffer full"},
 	{"lost_return", "calls whose return was not seen"},

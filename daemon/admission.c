@@ -59,8 +59,10 @@ static void drop_image(struct admission *a, pid_t pid, uint64_t start_ticks)
 	uint32_t image;
 	void *entry;
 
-	if (probes_drop_image(a->probes, pid, start_ticks, &image) == 0 &&
-	    table_add(&a->dropped[0], image, &entry) < 0)
+	if (probes_drop_image(a->probes, pid, start_ticks, &image) < 0)
+		return;
+	a->has_dropped = true;
+	if (table_add(&a->dropped[0], image, &entry) < 0)
 		log_warning("process %d: not enough memory to forget it", pid);
 }
 

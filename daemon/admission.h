@@ -20,6 +20,7 @@ struct admission {
 	const struct probes *probes;
 	const struct scope *scope;
 	uint64_t refused;       /* processes that the kernel's table had no room for */
+	bool has_dropped;       /* images, since the tracker has looked */
 	bool narrowed;          /* to processes that a person has named */
 	uint64_t unseen_before; /* ticks: an earlier daemon was, so older ones were not recorded */
 	/* Images whose records were taken back, of this period and the one before: news of them may

@@ -21,6 +21,10 @@
 #define FILES_MAX 4096
 #define SETTLE_USEC 1000000ULL /* after a library was armed: by then its users were reported */
 #define RESCAN_USEC 5000000ULL /* after records were lost */
+#define RESCAN_REST 10         /* times as long as it took: between two */
+#define REAP_USEC 5000000ULL   /* between two looks for libraries that nobody uses */
+#define REAP_REST 2
+#define REAP_NS 50000000ULL /* then the others have their turn: taking probes out is slow */
 
 /* A file as mappings name it. On overlayfs that may differ from what fstat says, so a library has
  * an entry for each name under which it was seen. The key is a hash: names are compared.
@@ -57,6 +61,17 @@ static const struct file_ref *recall(const struct discovery *d, unsigned int maj
 											   : NULL;
 }
 
+/* Forgets the names of a library, or (NULL) all files that have nothing to probe. */
+static void forget_files(struct discovery *d, const struct library *library)
+{
+	struct table_cursor cursor = {0};
+	struct file_ref *ref;
+
+	while ((ref = table_next(&d->files, &cursor)))
+		if (ref->library == library)
+			table_remove(&d->files, ref->key);
+}
+
 static void remember(struct discovery *d, unsigned int major, unsigned int minor, uint64_t inode,
 		     const struct library *library)
 {
@@ -64,7 +79,7 @@ static void remember(struct discovery *d, unsigned int major, unsigned int minor
 
 	/* Files without anything to probe come from strangers: start over rather than grow. */
 	if (d->files.count >= FILES_MAX && !library)
-		table_clear(&d->files);
+		forget_files(d, NULL);
 	if (table_add(&d->files, file_key(major, minor, inode), (void **)&ref) < 0)
 		return;
 	ref->inode = inode;
@@ -87,7 +102,8 @@ static void disarm(struct discovery *d, struct library *library)
 	for (size_t i = 0; i < d->n_libraries; i++)
 		if (d->libraries[i] == library)
 			d->libraries[i] = d->libraries[--d->n_libraries];
-	table_clear(&d->files); /* some of them lead to it; the others are looked at again */
+	forget_files(d, library);
+	quota_give(&d->tracker->quotas.libraries, library->owner, 1);
 	library_free(library);
 }
 
@@ -228,6 +244,43 @@ static void drop_legacy(struct discovery *d)
 	free(TAKE_PTR(d->legacy));
 }
 
+/* Somewhere, something was mapped that was not looked at: look everywhere, but not all the time. */
+static void request_rescan(struct discovery *d)
+{
+	if (sd_event_source_get_enabled(d->rescan, NULL) > 0)
+		return;
+	if (sd_event_source_set_time_relative(d->rescan, RESCAN_USEC) >= 0)
+		sd_event_source_set_enabled(d->rescan, SD_EVENT_ONESHOT);
+}
+
+/* Places the probes, if the file's owner has room and time left for it: who owns one can make a
+ * thousand of them. -EAGAIN: later.
+ */
+static int place(struct discovery *d, int fd, const struct stat *st, const char *path,
+		 enum api_family family, struct library **ret)
+{
+	struct quotas *q = &d->tracker->quotas;
+	uint64_t began = quota_time();
+	int r;
+
+	if (!quota_take(&q->libraries, st->st_uid, 0, 1)) {
+		d->is_crowded = true;
+		return -ENOSPC;
+	}
+	r = take_over(d, fd, st, path, family, ret);
+	if (r < 0 && !quota_has(&q->time, st->st_uid, 0, 1)) {
+		q->time.refused++;
+		request_rescan(d);
+		r = -EAGAIN;
+	} else if (r < 0) {
+		r = library_attach(d->probes, d->multi, fd, path, family, ++d->numbers, ret);
+	}
+	if (r < 0)
+		quota_give(&q->libraries, st->st_uid, 1);
+	quota_charge(&q->time, st->st_uid, quota_time() - began);
+	return r;
+}
+
 /* Probes an open file, once. Returns 0 with a NULL where there is nothing to probe for good, and a
  * negative errno where that may be different the next time.
  */
@@ -243,19 +296,14 @@ static int arm(struct discovery *d, int fd, const char *path, enum api_family fa
 	*ret = S_ISREG(st.st_mode) ? find_library(d, &st) : NULL;
 	if (*ret || !S_ISREG(st.st_mode))
 		return 0;
-	if (d->n_libraries == LIBRARIES_MAX) {
-		d->refused++;
-		log_limited(LOG_LEVEL_WARNING, "%s: not probed: %u libraries are already", path,
-			    LIBRARIES_MAX);
-		return -ENOSPC;
-	}
-	r = take_over(d, fd, &st, path, family, &library);
-	if (r < 0)
-		r = library_attach(d->probes, d->multi, fd, path, family, ++d->numbers, &library);
+	r = place(d, fd, &st, path, family, &library);
 	if (r == -ENOENT || r == -ENOEXEC)
 		return 0;
 	if (r < 0) {
-		log_limited(LOG_LEVEL_WARNING, "%s: not probed: %s", path, strerror(-r));
+		log_limited(LOG_LEVEL_WARNING, "%s: not probed: %s", path,
+			    r == -ENOSPC ? "its owner's libraries are as many as there is room for"
+			    : r == -EAGAIN ? "its owner's others have taken up the time for now"
+					   : strerror(-r));
 		return r;
 	}
 	d->libraries[d->n_libraries++] = library;
@@ -283,6 +331,7 @@ static const struct library *library_of(struct discovery *d, pid_t pid,
 	const struct file_ref *ref = recall(d, mapping->major, mapping->minor, mapping->inode);
 	const struct library *library = NULL;
 	_cleanup_close_ int fd = -1;
+	int r;
 
 	if (ref)
 		return ref->library;
@@ -291,7 +340,10 @@ static const struct library *library_of(struct discovery *d, pid_t pid,
 		keep_legacy(d, mapping);
 		return NULL;
 	}
-	if (arm(d, fd, mapping->path, family, &library) < 0)
+	r = arm(d, fd, mapping->path, family, &library);
+	if (r == -EAGAIN)
+		return NULL;
+	if (r < 0)
 		library = NULL;
 	remember(d, mapping->major, mapping->minor, mapping->inode, library);
 	return library;
@@ -319,8 +371,10 @@ static bool mapped(struct discovery *d, pid_t pid, const struct procfs_mapping *
 	/* A runtime allocates through the driver, whose own probes see what was missed above. */
 	if (late && library->family == FAMILY_CUDART && driver_probed(d))
 		late = false;
-	tracker_discover(d->tracker, pid, late || was_ignored,
-			 mapped_ns ? mapped_ns : clock_boottime_ns());
+	if (!tracker_discover(d->tracker, pid, late || was_ignored,
+			      mapped_ns ? mapped_ns : clock_boottime_ns()) &&
+	    tracker_puts_off(d->tracker, pid))
+		request_rescan(d);
 	return true;
 }
 
@@ -354,11 +408,7 @@ static void on_perf_lost(uint64_t records, void *userdata)
 	struct discovery *d = userdata;
 
 	d->records_lost += records;
-	/* Somewhere, something was mapped: look everywhere, but not all the time. */
-	if (sd_event_source_get_enabled(d->rescan, NULL) > 0)
-		return;
-	if (sd_event_source_set_time_relative(d->rescan, RESCAN_USEC) >= 0)
-		sd_event_source_set_enabled(d->rescan, SD_EVENT_ONESHOT);
+	request_rescan(d);
 }
 
 struct scan {
@@ -405,12 +455,92 @@ static int on_settle(sd_event_source *source, uint64_t usec, void *userdata)
 
 static int on_rescan(sd_event_source *source, uint64_t usec, void *userdata)
 {
-	struct scan scan = {.d = userdata, .mapped_ns = clock_boottime_ns()};
+	struct discovery *d = userdata;
+	struct scan scan = {.d = d, .mapped_ns = clock_boottime_ns()};
+	uint64_t began = clock_monotonic_ns();
 
 	(void)source;
 	(void)usec;
+	if (!pace_is_due(&d->rescans)) {
+		request_rescan(d);
+		return 0;
+	}
 	procfs_each_pid(scan_process, &scan);
+	pace_ran(&d->rescans, began, RESCAN_REST, 0);
 	return 0;
+}
+
+/* Libraries that may be unused: nobody can open one any more that was deleted; of the others, those
+ * that keep their owner's next ones from being probed.
+ */
+struct reaping {
+	const struct discovery *d;
+	struct library *candidates[LIBRARIES_MAX];
+	size_t n;
+};
+
+static bool may_be_unused(const struct discovery *d, const struct library *library)
+{
+	struct stat st;
+
+	if (fstat(library->fd, &st) < 0)
+		return false;
+	return st.st_nlink == 0 || (d->is_crowded && library->owner != 0);
+}
+
+/* A mapping may name another device or inode than fstat does: under these it has been seen before.
+ */
+static int spare_mapped(const struct procfs_mapping *mapping, void *userdata)
+{
+	struct reaping *reaping = userdata;
+	const struct file_ref *ref =
+		recall(reaping->d, mapping->major, mapping->minor, mapping->inode);
+
+	for (size_t i = reaping->n; mapping->inode && i-- > 0;)
+		if (reaping->candidates[i]->inode == mapping->inode ||
+		    (ref && ref->library == reaping->candidates[i]))
+			reaping->candidates[i] = reaping->candidates[--reaping->n];
+	return reaping->n == 0;
+}
+
+static int spare_used(pid_t pid, void *userdata)
+{
+	return procfs_mappings(pid, spare_mapped, userdata) == 1;
+}
+
+/* Returns whether there may be more. */
+static bool reap(struct discovery *d, uint64_t began)
+{
+	size_t n = 0;
+	struct reaping reaping = {.d = d};
+
+	for (size_t i = 0; i < d->n_libraries; i++)
+		if (may_be_unused(d, d->libraries[i]))
+			reaping.candidates[reaping.n++] = d->libraries[i];
+	if (reaping.n > 0)
+		(void)procfs_each_pid(spare_used, &reaping);
+	while (n < reaping.n && (n == 0 || clock_monotonic_ns() - began < REAP_NS)) {
+		log_limited(LOG_LEVEL_INFO, "%s: nobody uses it any more: its probes are taken out",
+			    reaping.candidates[n]->path);
+		disarm(d, reaping.candidates[n++]);
+	}
+	if (n > 0 && d->is_crowded)
+		request_rescan(d);
+	d->is_crowded = n < reaping.n && d->is_crowded;
+	return n < reaping.n;
+}
+
+static int on_reap(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct discovery *d = userdata;
+	uint64_t began = clock_monotonic_ns(), took;
+	bool more = reap(d, began);
+
+	(void)usec;
+	took = (clock_monotonic_ns() - began) / 1000;
+	(void)sd_event_source_set_time_relative(source, more ? REAP_REST * took
+							     : MAX(REAP_USEC, REAP_REST * took));
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
 bool discovery_look(struct discovery *d, pid_t pid, bool late)
@@ -494,6 +624,9 @@ int discovery_start(struct discovery *d, struct tracker *tracker, bool multi,
 	if (r >= 0)
 		r = sd_event_source_set_enabled(d->settle, SD_EVENT_OFF);
 	if (r >= 0)
+		r = sd_event_add_time_relative(tracker->loop, &d->reap, CLOCK_MONOTONIC, REAP_USEC,
+					       0, on_reap, d);
+	if (r >= 0)
 		r = watch_mappings(d);
 	if (r < 0) {
 		log_error("watching mappings: %s", strerror(-r));
@@ -510,6 +643,7 @@ void discovery_stop(struct discovery *d, bool keep)
 	free(TAKE_PTR(d->legacy));
 	d->rescan = sd_event_source_disable_unref(d->rescan);
 	d->settle = sd_event_source_disable_unref(d->settle);
+	d->reap = sd_event_source_disable_unref(d->reap);
 	d->stream = perf_stream_free(d->stream);
 	d->bpf_stream = mapping_stream_free(d->bpf_stream);
 	while (d->n_libraries > 0) {

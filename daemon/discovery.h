@@ -22,11 +22,12 @@ struct discovery {
 	size_t n_libraries;
 	uint32_t numbers;      /* given to libraries so far */
 	struct legacy *legacy; /* probes that an earlier daemon has left, while they are claimed */
-	uint64_t refused;      /* files beyond LIBRARIES_MAX */
 	struct table files;    /* by device and inode as mappings tell them: what became of it */
 	struct perf_stream *stream; /* one of the two */
 	struct mapping_stream *bpf_stream;
-	sd_event_source *rescan, *settle;
+	sd_event_source *rescan, *settle, *reap;
+	struct pace rescans;
+	bool is_crowded;             /* a file was refused: unused ones are to make room */
 	uint64_t records_lost;       /* mappings that the kernel could not report */
 	uint64_t late;               /* files armed only after somebody had mapped them */
 	double latencies[LATENCIES]; /* seconds from mapping to armed, the last ones */

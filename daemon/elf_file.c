@@ -10,7 +10,8 @@
 #include "macro.h"
 
 #define SEGMENTS_MAX 64
-#define TABLE_BYTES_MAX (128U << 20) /* symbol and string tables: libtorch's are tens of MiB */
+#define TABLE_BYTES_MAX (64U << 20)  /* symbol and string tables: libtorch's are tens of MiB */
+#define EXPORTS_BYTES_MAX (8U << 20) /* of a library to probe: CUDA's are far below 1 MiB */
 
 #if defined(__x86_64__)
 #define ELF_MACHINE EM_X86_64
@@ -96,7 +97,8 @@ struct elf_file *elf_file_free(struct elf_file *ef)
 }
 
 /* The section of a type, checked: its own size and that of its string table. */
-static int find_table(struct elf_file *ef, uint32_t type, Elf_Scn **ret, GElf_Shdr *ret_header)
+static int find_table(struct elf_file *ef, uint32_t type, size_t bytes_max, Elf_Scn **ret,
+		      GElf_Shdr *ret_header)
 {
 	Elf_Scn *section = NULL, *strings;
 	GElf_Shdr header, strings_header;
@@ -113,22 +115,22 @@ static int find_table(struct elf_file *ef, uint32_t type, Elf_Scn **ret, GElf_Sh
 	if (!strings || !gelf_getshdr(strings, &strings_header) ||
 	    header.sh_entsize != sizeof(Elf64_Sym))
 		return -ENOEXEC;
-	if (header.sh_size > TABLE_BYTES_MAX || strings_header.sh_size > TABLE_BYTES_MAX)
+	if (header.sh_size > bytes_max || strings_header.sh_size > bytes_max)
 		return -EFBIG;
 	*ret = section;
 	*ret_header = header;
 	return 0;
 }
 
-static int walk_table(struct elf_file *ef, uint32_t type, bool functions_only, elf_symbol_fn fn,
-		      void *userdata)
+static int walk_table(struct elf_file *ef, uint32_t type, size_t bytes_max, bool functions_only,
+		      elf_symbol_fn fn, void *userdata)
 {
 	Elf_Scn *section;
 	GElf_Shdr header;
 	Elf_Data *data;
 	int r;
 
-	r = find_table(ef, type, &section, &header);
+	r = find_table(ef, type, bytes_max, &section, &header);
 	if (r < 0)
 		return r;
 	data = elf_getdata(section, NULL);
@@ -158,14 +160,14 @@ static int walk_table(struct elf_file *ef, uint32_t type, bool functions_only, e
 
 int elf_file_exports(struct elf_file *ef, elf_symbol_fn fn, void *userdata)
 {
-	return walk_table(ef, SHT_DYNSYM, false, fn, userdata);
+	return walk_table(ef, SHT_DYNSYM, EXPORTS_BYTES_MAX, false, fn, userdata);
 }
 
 int elf_file_functions(struct elf_file *ef, elf_symbol_fn fn, void *userdata)
 {
-	int r = walk_table(ef, SHT_SYMTAB, true, fn, userdata);
+	int r = walk_table(ef, SHT_SYMTAB, TABLE_BYTES_MAX, true, fn, userdata);
 
-	return r == -ENOENT ? walk_table(ef, SHT_DYNSYM, true, fn, userdata) : r;
+	return r == -ENOENT ? walk_table(ef, SHT_DYNSYM, TABLE_BYTES_MAX, true, fn, userdata) : r;
 }
 
 int elf_file_offset(const struct elf_file *ef, uint64_t address, uint64_t *ret_offset)

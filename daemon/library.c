@@ -184,6 +184,7 @@ static int identify(struct library *library, int fd, const char *path, enum api_
 		return -errno;
 	library->device = st.st_dev;
 	library->inode = st.st_ino;
+	library->owner = st.st_uid;
 	library->number = number;
 	library->family = family;
 	library->path = strdup(path);

@@ -19,6 +19,7 @@
 struct library {
 	dev_t device;
 	ino_t inode;
+	uid_t owner;     /* of the file: who can make more of them */
 	uint32_t number; /* part of its probes' cookies */
 	enum api_family family;
 	char *path;

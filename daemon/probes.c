@@ -17,6 +17,7 @@
 
 struct probes {
 	struct object object;
+	struct grants grants;
 	struct pins *pins;
 	struct ring_buffer *ring;
 	probes_event_fn event;
@@ -53,6 +54,10 @@ int probes_load(const struct object_options *options, probes_event_fn event, voi
 		log_warning("pinning: %s: tracking ends with this daemon", strerror(-pins_error));
 	else
 		p->pins = options->pins;
+	p->grants = (struct grants){
+		.grants = p->object.maps[MAP_grants],
+		.refused = p->object.maps[MAP_refused],
+	};
 	p->ring = ring_buffer__new(p->object.maps[MAP_events], on_event, p, NULL);
 	if (!p->ring)
 		return -errno;
@@ -152,6 +157,11 @@ int probes_counters(const struct probes *p, uint64_t ret[COUNTER_SLOTS])
 	return 0;
 }
 
+const struct grants *probes_grants(const struct probes *p)
+{
+	return &p->grants;
+}
+
 int probes_policies_fd(const struct probes *p)
 {
 	return p->object.maps[MAP_policies];
@@ -234,58 +244,61 @@ static uint32_t forget(const struct probes *p, const struct forget *wanted)
 
 	if (bpf_map_update_elem(p->object.maps[MAP_forgets], &key, wanted, BPF_ANY) < 0 ||
 	    bpf_prog_test_run_opts(p->object.programs[PROGRAM_forget], &run) < 0) {
-		log_limited(LOG_LEVEL_ERROR, "entries of the live map cannot be removed: %s",
+		log_limited(LOG_LEVEL_ERROR, "what is over cannot be removed from the maps: %s",
 			    strerror(errno));
 		return 0;
 	}
 	return run.retval;
 }
 
-void probes_forget(const struct probes *p, const struct live_key *keys, size_t n)
+static size_t forget_all(const struct probes *p, enum forget_what what, const struct live_key *keys,
+			 size_t n)
 {
-	struct forget wanted = {0};
+	struct forget wanted = {.what = what};
+	size_t removed = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		wanted.keys[wanted.n++].key = keys[i];
 		if (wanted.n < FORGET_MAX && i + 1 < n)
 			continue;
-		(void)forget(p, &wanted);
+		removed += forget(p, &wanted);
 		wanted.n = 0;
 	}
+	return removed;
+}
+
+size_t probes_forget(const struct probes *p, const struct live_key *keys, size_t n)
+{
+	return forget_all(p, FORGET_ALLOCATIONS, keys, n);
 }
 
 bool probes_take(const struct probes *p, pid_t pid, const struct live_key *key, uint64_t id)
 {
 	const struct forget wanted = {
-		.n = 1, .tgid = (uint32_t)pid, .keys = {{.key = *key, .id = id}}};
+		.what = FORGET_ALLOCATIONS,
+		.n = 1,
+		.tgid = (uint32_t)pid,
+		.keys = {{.key = *key, .id = id}},
+	};
 
 	return forget(p, &wanted) > 0;
 }
 
-static void delete_all(int fd, const struct live_key *keys, size_t n)
-{
-	size_t at = 0;
-
-	while (at < n) {
-		uint32_t count = (uint32_t)MIN(n - at, LIVE_BATCH);
-		int r = bpf_map_delete_batch(fd, keys + at, &count, NULL);
-
-		at += count;
-		if (r == -ENOENT)
-			at++; /* the kernel stops at a key that is not there: the next one */
-		else if (r < 0)
-			break;
-	}
-}
-
 void probes_forget_handles(const struct probes *p, const struct live_key *keys, size_t n)
 {
-	delete_all(p->object.maps[MAP_handles], keys, n);
+	(void)forget_all(p, FORGET_HANDLES, keys, n);
 }
 
 void probes_forget_mappings(const struct probes *p, const struct live_key *keys, size_t n)
 {
-	delete_all(p->object.maps[MAP_mappings], keys, n);
+	(void)forget_all(p, FORGET_MAPPINGS, keys, n);
+}
+
+void probes_release(const struct probes *p, uint32_t image)
+{
+	const struct live_key key = {.image = image};
+
+	(void)forget_all(p, FORGET_GRANTS, &key, 1);
 }
 
 void probes_arm(const struct probes *p, uint32_t library, uint64_t time_ns)
@@ -390,13 +403,14 @@ int probes_stack(const struct probes *p, uint32_t image, uint64_t id, uint64_t r
 	return 0;
 }
 
-void probes_forget_stack(const struct probes *p, uint32_t image, uint64_t id)
+size_t probes_forget_stack(const struct probes *p, uint32_t image, uint64_t id)
 {
 	struct stack_key key = {.id = id, .image = image};
 
 	for (; key.chunk < STACK_CHUNKS; key.chunk++)
 		if (bpf_map_delete_elem(p->object.maps[MAP_stacks], &key) < 0)
-			return;
+			break;
+	return key.chunk;
 }
 
 void probes_drop_stacks(const struct probes *p, bool (*is_over)(uint32_t image, void *userdata),

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "event.h"
+#include "grants.h"
 #include "object.h"
 
 struct probes;
@@ -52,6 +53,8 @@ uint32_t probes_last_image(const struct probes *p); /* number handed out last */
  */
 int probes_drop_image(const struct probes *p, pid_t pid, uint64_t start_ticks, uint32_t *ret_image);
 
+const struct grants *probes_grants(const struct probes *p);
+
 int probes_policies_fd(const struct probes *p); /* the map, for policy.h */
 
 /* Tells where a process's interpreter is, and that the process of that start time is gone. */
@@ -64,13 +67,20 @@ int probes_note(const struct probes *p, pid_t pid, const struct tracked *note);
 int probes_noted(const struct probes *p, pid_t pid, struct tracked *ret);
 void probes_drop_note(const struct probes *p, pid_t pid, uint64_t start_ticks);
 
-/* Removes entries of the live map whose process has ended, and counts those that were there. */
-void probes_forget(const struct probes *p, const struct live_key *keys, size_t n);
+/* Removes entries of the live map whose process has ended, and counts those that were there, which
+ * it returns.
+ */
+size_t probes_forget(const struct probes *p, const struct live_key *keys, size_t n);
 
 /* Likewise one of a process that still runs, whose context has ended, if it is still that
  * allocation; true where it was.
  */
 bool probes_take(const struct probes *p, pid_t pid, const struct live_key *key, uint64_t id);
+
+/* Of an image that is over, whose allocations and stacks are out of the maps: others may have the
+ * room that it held, and that of its handles when they are.
+ */
+void probes_release(const struct probes *p, uint32_t image);
 
 /* Since when a library's calls are seen; 0: no more. CLOCK_BOOTTIME. */
 void probes_arm(const struct probes *p, uint32_t library, uint64_t time_ns);
@@ -101,7 +111,8 @@ int probes_stack(const struct probes *p, uint32_t image, uint64_t id, uint64_t r
 /* Removes every stack of images that `is_over` says have ended. */
 void probes_drop_stacks(const struct probes *p, bool (*is_over)(uint32_t image, void *userdata),
 			void *userdata);
-void probes_forget_stack(const struct probes *p, uint32_t image, uint64_t id);
+/* Returns how many pieces there were. */
+size_t probes_forget_stack(const struct probes *p, uint32_t image, uint64_t id);
 
 /* Cost of each program so far. The kernel counts while its statistics are on
  * (kernel.bpf_stats_enabled); 0 programs are returned where it never has.

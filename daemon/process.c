@@ -61,13 +61,14 @@ static void identify(struct process *p)
 	p->pod = container.pod[0] ? strdup(container.pod) : NULL;
 }
 
-struct process *process_new(pid_t pid)
+struct process *process_new(pid_t pid, struct quotas *quotas)
 {
 	struct process *p = calloc(1, sizeof(*p));
 
 	if (!p)
 		return NULL;
 	p->pid = pid;
+	p->quotas = quotas;
 	p->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	p->is_gone = p->pidfd < 0 && errno == ESRCH;
 	p->uid = (uid_t)-1;
@@ -103,6 +104,9 @@ void process_empty(struct process *p)
 	p->python_due_ns = p->python_pause_ns = 0;
 	p->modules = modules_free(p->modules);
 	free(TAKE_PTR(p->gpus));
+	quota_give(&p->quotas->site_bytes, p->uid, p->site_bytes);
+	quota_give(&p->quotas->cache_bytes, p->uid, p->cache_bytes);
+	p->site_bytes = p->cache_bytes = 0;
 }
 
 struct process *process_free(struct process *p)
@@ -177,11 +181,35 @@ void process_find_python(struct process *p, const struct probes *probes)
 		log_warning("process %d: Python stacks: %s", p->pid, strerror(-r));
 }
 
+/* What was read from the process is kept as far as there is room; it can be read again. */
+static void settle_caches(struct process *p)
+{
+	struct quota *quota = &p->quotas->cache_bytes;
+
+	quota_give(quota, p->uid, p->cache_bytes);
+	p->cache_bytes = modules_memory(p->modules) + python_memory(p->python);
+	if (quota_take(quota, p->uid, 0, p->cache_bytes))
+		return;
+	p->modules = modules_free(p->modules);
+	python_forget(p->python);
+	p->cache_bytes = python_memory(p->python);
+	quota_charge(quota, p->uid, p->cache_bytes);
+}
+
+/* Whether there is time left, of this second, to find out about the process. */
+static bool has_time(struct process *p)
+{
+	if (p->time_second != p->quotas->second)
+		p->time_spent = 0;
+	p->time_second = p->quotas->second;
+	return quota_has(&p->quotas->time, p->uid, p->time_spent, 1);
+}
+
 /* The names of an event's stack; an empty stack where it was not stored or cannot be named. */
 static void resolve(struct process *p, const struct probes *probes, const struct event *event,
 		    bool verify, struct buffer *strings, struct site_stack *ret)
 {
-	uint64_t words[STACK_WORDS];
+	uint64_t words[STACK_WORDS], began = quota_time(), spent;
 
 	if (!event->stack || probes_stack(probes, event->image, event->stack, words) < 0) {
 		ret->truncated = true;
@@ -193,6 +221,10 @@ static void resolve(struct process *p, const struct probes *probes, const struct
 		process_find_python(p, probes); /* a forked child's is known to the probes first */
 	if (stack_names(words, verify, p->python, p->modules, strings, ret) < 0)
 		*ret = (struct site_stack){.truncated = true};
+	settle_caches(p);
+	spent = quota_time() - began;
+	p->time_spent += spent;
+	quota_charge(&p->quotas->time, p->uid, spent);
 }
 
 /* Makes a site that has an entry in the table already. */
@@ -206,25 +238,41 @@ static struct site *add_site(struct process *p, uint64_t id, const struct event 
 		return NULL;
 	p->site_list = longer;
 	site = site_new(id, (enum memory_kind)event->kind, (enum api)event->api, stack);
-	if (site) {
-		site->index = (uint16_t)(p->sites.count - 1);
-		longer[site->index] = site;
-	}
+	if (!site)
+		return NULL;
+	site->index = (uint16_t)(p->sites.count - 1);
+	longer[site->index] = site;
+	p->site_bytes += site_size(stack);
+	quota_charge(&p->quotas->site_bytes, p->uid, site_size(stack));
 	return site;
+}
+
+static bool has_room(struct process *p, const struct site_stack *stack)
+{
+	struct quota *quota = &p->quotas->site_bytes;
+
+	if (p->sites.count < SITES_PER_PROCESS &&
+	    quota_has(quota, p->uid, p->site_bytes, site_size(stack)))
+		return true;
+	quota->refused++;
+	p->partial |= 1U << PARTIAL_LIMIT;
+	return false;
 }
 
 static struct site *site_of_names(struct process *p, const struct event *event,
 				  const struct site_stack *stack)
 {
 	static const struct site_stack nothing = {.truncated = true};
-	struct site_ref *ref;
-	uint64_t id;
+	enum memory_kind kind = (enum memory_kind)event->kind;
+	uint64_t id = site_identify(kind, stack);
+	struct site_ref *ref = table_find(&p->sites, id);
 
-	if (p->sites.count >= SITES_PER_PROCESS) {
-		p->partial |= 1U << PARTIAL_LIMIT;
+	if (ref)
+		return ref->site;
+	if (!has_room(p, stack)) {
 		stack = &nothing;
+		id = site_identify(kind, stack);
 	}
-	id = site_identify((enum memory_kind)event->kind, stack);
 	if (table_add(&p->sites, id, (void **)&ref) < 0)
 		return NULL;
 	if (!ref->site)
@@ -247,8 +295,9 @@ static bool is_settled(struct process *p, const struct site_ref *known)
 	return false;
 }
 
-static struct site *site_of(struct process *p, const struct probes *probes,
-			    const struct event *event)
+/* As process_allocated(). */
+static int site_of(struct process *p, const struct probes *probes, const struct event *event,
+		   struct site **ret)
 {
 	uint64_t mixed = event->stack * 0x9e3779b97f4a7c15ULL + event->kind + 1;
 	uint64_t key = mixed ? mixed : 1; /* 0 is no key */
@@ -258,8 +307,14 @@ static struct site *site_of(struct process *p, const struct probes *probes,
 	struct site *site;
 
 	known = table_find(&p->stacks, key);
-	if (known && is_settled(p, known))
-		return known->site;
+	if (known && (is_settled(p, known) || !has_time(p))) {
+		*ret = known->site;
+		return 0;
+	}
+	if (!known && !has_time(p)) {
+		p->quotas->time.refused++;
+		return -EAGAIN;
+	}
 	/* The sums are of the first time: later, what is there now is what has called. */
 	resolve(p, probes, event, !known, &strings, &stack);
 	site = site_of_names(p, event, &stack);
@@ -267,7 +322,8 @@ static struct site *site_of(struct process *p, const struct probes *probes,
 		known->site = site;
 		known->stack = event->stack;
 	}
-	return site;
+	*ret = site;
+	return site ? 0 : -ENOMEM;
 }
 
 static void place_add(struct process *p, const struct alloc *alloc, enum memory_kind kind)
@@ -301,19 +357,19 @@ static void note_device(struct site *site, int device)
 
 int process_allocated(struct process *p, const struct probes *probes, const struct event *event)
 {
-	struct site *site = site_of(p, probes, event);
-	struct usage *usage;
 	struct alloc *alloc;
-	int r;
+	struct usage *usage;
+	struct site *site;
+	int r = site_of(p, probes, event, &site);
 
-	if (!site)
-		return -ENOMEM;
+	if (r < 0)
+		return r;
 	usage = &p->usage[site->kind];
 	r = table_add(&p->allocs, event->id, (void **)&alloc);
 	if (r <= 0)
 		return r;
 	alloc->ptr = event->addr & ((1ULL << ADDRESS_BITS) - 1);
-	alloc->device = event->device;
+	alloc->device = (int)event->device;
 	alloc->size = event->size & ((1ULL << SIZE_BITS) - 1);
 	alloc->site = site->index;
 	alloc->time = (uint32_t)(event->time_ns >> TIME_SHIFT);

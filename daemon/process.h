@@ -13,6 +13,7 @@
 #include "history.h"
 #include "pools.h"
 #include "probes.h"
+#include "quota.h"
 #include "site.h"
 #include "table.h"
 #include "visible_devices.h"
@@ -133,16 +134,22 @@ struct process {
 	unsigned int rechecks; /* of known Python stacks, left until the next tick */
 	struct modules *modules;
 
-	struct visible_devices *gpus; /* NULL: not looked at yet */
-	uint64_t gpus_looked_ns;      /* CLOCK_MONOTONIC */
+	struct visible_devices *gpus;     /* NULL: not looked at yet */
+	uint64_t gpus_looked_ns;          /* CLOCK_MONOTONIC */
+	struct quotas *quotas;            /* whose user it is */
+	uint64_t site_bytes, cache_bytes; /* what it holds of them */
+	uint64_t time_spent;              /* on it in this second, microseconds */
+	uint32_t time_second;
 
 	bool is_gone; /* had ended when it was looked at first */
 	int pidfd;    /* readable when the process has ended; -1 where it could not be had */
 	sd_event_source *ended;
 };
 
-/* Reads who the process is; works for one that has just ended too, with less to tell. */
-struct process *process_new(pid_t pid);
+/* Reads who the process is; works for one that has just ended too, with less to tell. The quotas
+ * stay the caller's.
+ */
+struct process *process_new(pid_t pid, struct quotas *quotas);
 struct process *process_free(struct process *process);
 
 /* Forgets all that it holds, as after exec. */
@@ -151,7 +158,9 @@ void process_empty(struct process *process);
 /* Re-reads what a process can change about itself. */
 void process_refresh(struct process *process);
 
-/* Applies an allocation. Returns 1 where it was new, 0 where it is known already, -ENOMEM. */
+/* Applies an allocation. Returns 1 where it was new, 0 where it is known already, -ENOMEM, or
+ * -EAGAIN where its stack is not known and the time for that is used up.
+ */
 int process_allocated(struct process *process, const struct probes *probes,
 		      const struct event *event);
 

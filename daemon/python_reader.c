@@ -8,7 +8,7 @@
 #include "python_code.h"
 #include "remote.h"
 
-#define CACHE_BITS 12
+#define CACHE_BITS 10
 #define CACHE_CODES_MAX 16384
 #define CACHE_BYTES_MAX (16U << 20)
 
@@ -263,6 +263,17 @@ const char *python_version(const struct python *py)
 const struct python_layout *python_layout(const struct python *py)
 {
 	return py->layout;
+}
+
+size_t python_memory(const struct python *py)
+{
+	return py ? sizeof(*py) + py->cached_bytes : 0;
+}
+
+void python_forget(struct python *py)
+{
+	if (py)
+		cache_clear(py);
 }
 
 struct python *python_free(struct python *py)

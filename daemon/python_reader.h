@@ -63,6 +63,12 @@ const char *python_version(const struct python *py);
  */
 const struct python_layout *python_layout(const struct python *py);
 
+/* Bytes that it takes, about; 0 for NULL. */
+size_t python_memory(const struct python *py);
+
+/* Forgets what it has read, which it reads again when that is wanted. NULL is allowed. */
+void python_forget(struct python *py);
+
 struct python *python_free(struct python *py);
 
 static inline void python_cleanup(struct python **py)

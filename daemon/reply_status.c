@@ -93,21 +93,37 @@ static void write_limit(struct json_writer *out, const char *name, uint64_t limi
 	jw_end_object(out);
 }
 
-static int add_handles(pid_t pid, const struct process_image *image, void *userdata)
+/* What the probes have shared out. */
+static void write_shared(struct json_writer *out, const struct tracker *t,
+			 const uint64_t counters[COUNTER_MAX])
 {
-	uint64_t *sum = userdata;
+	uint64_t held[SHARED_MAX];
 
-	(void)pid;
-	*sum += image->handles;
-	return 0;
+	grants_held(probes_grants(t->probes), held);
+	write_limit(out, "images", PROCESSES_MAX, held[SHARED_IMAGES],
+		    counters[COUNTER_DROPPED_PROCESSES]);
+	write_limit(out, "allocations", LIVE_MAX, t->allocations,
+		    counters[COUNTER_DROPPED_LIVE_FULL] + counters[COUNTER_DROPPED_LIMIT]);
+	write_limit(out, "stack_pieces", STACK_CHUNKS_MAX, held[SHARED_CHUNKS],
+		    counters[COUNTER_LOST_STACK]);
+	write_limit(out, "handles", HANDLES_MAX, held[SHARED_HANDLES],
+		    counters[COUNTER_LOST_HANDLE]);
+	write_limit(out, "threads", THREADS_MAX, held[SHARED_THREADS],
+		    counters[COUNTER_LOST_THREAD]);
+}
+
+static void write_quotas(struct json_writer *out, const struct quotas *q)
+{
+#define X(name, bound) write_limit(out, #name, bound, q->name.used, q->name.refused);
+	SRTLEAK_QUOTAS(X)
+#undef X
 }
 
 static void write_tables(struct json_writer *out, const struct subject *s,
 			 const uint64_t counters[COUNTER_SLOTS])
 {
 	const struct tracker *t = s->tracker;
-	uint64_t sites = 0, handles = 0,
-		 memory = table_memory(&t->processes) + table_memory(&t->images);
+	uint64_t sites = 0, memory = table_memory(&t->processes) + table_memory(&t->images);
 
 	table_foreach (&t->processes, struct process_ref, ref) {
 		sites += ref->process->sites.count;
@@ -124,14 +140,8 @@ static void write_tables(struct json_writer *out, const struct subject *s,
 	jw_u64(out, "kernel_bytes", probes_map_memory(t->probes));
 	jw_end_object(out);
 	jw_begin_array(out, "limits");
-	write_limit(out, "processes", PROCESSES_MAX, t->processes.count,
-		    t->refused + counters[COUNTER_DROPPED_PROCESSES]);
-	write_limit(out, "allocations", LIVE_MAX, t->allocations,
-		    counters[COUNTER_DROPPED_LIVE_FULL] + counters[COUNTER_DROPPED_LIMIT]);
-	(void)probes_each_image(t->probes, add_handles, &handles);
-	write_limit(out, "handles", HANDLES_MAX, handles, counters[COUNTER_LOST_HANDLE]);
-	write_limit(out, "libraries", LIBRARIES_MAX, s->discovery->n_libraries,
-		    s->discovery->refused);
+	write_shared(out, t, counters);
+	write_quotas(out, &t->quotas);
 	write_limit(out, "policies", POLICIES_MAX, policy_count(t->probes), t->admission.refused);
 	write_limit(out, "watchers", WATCHERS_MAX, t->watch.count, t->watch.refused);
 	write_limit(out, "watch_queue", WATCH_QUEUE, watch_fullest(&t->watch), t->watch.dropped);

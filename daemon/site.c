@@ -66,13 +66,27 @@ static const char *keep(char **at, const char *s)
 	return kept;
 }
 
+static size_t python_bytes(const struct site_stack *stack)
+{
+	return stack->n_python * sizeof(*stack->python);
+}
+
+static size_t native_bytes(const struct site_stack *stack)
+{
+	return stack->n_native * sizeof(*stack->native);
+}
+
+size_t site_size(const struct site_stack *stack)
+{
+	return sizeof(struct site) + python_bytes(stack) + native_bytes(stack) +
+	       stack_strings(stack);
+}
+
 /* Site, frames and strings are one block. */
 struct site *site_new(uint64_t id, enum memory_kind kind, enum api api,
 		      const struct site_stack *stack)
 {
-	size_t python = stack->n_python * sizeof(*stack->python);
-	size_t native = stack->n_native * sizeof(*stack->native);
-	struct site *site = calloc(1, sizeof(*site) + python + native + stack_strings(stack));
+	struct site *site = calloc(1, site_size(stack));
 	char *strings;
 
 	if (!site)
@@ -84,8 +98,8 @@ struct site *site_new(uint64_t id, enum memory_kind kind, enum api api,
 	site->n_python = stack->n_python;
 	site->n_native = stack->n_native;
 	site->python = (struct site_python_frame *)(site + 1);
-	site->native = (struct site_native_frame *)((char *)site->python + python);
-	strings = (char *)site->native + native;
+	site->native = (struct site_native_frame *)((char *)site->python + python_bytes(stack));
+	strings = (char *)site->native + native_bytes(stack);
 	for (size_t i = 0; i < stack->n_python; i++) {
 		site->python[i].function = keep(&strings, stack->python[i].function);
 		site->python[i].file = keep(&strings, stack->python[i].file);

@@ -55,6 +55,8 @@ uint64_t site_identify(enum memory_kind kind, const struct site_stack *stack);
 /* A site of its own, strings included; NULL: no memory. */
 struct site *site_new(uint64_t id, enum memory_kind kind, enum api api,
 		      const struct site_stack *stack);
+/* Bytes that it takes, about. */
+size_t site_size(const struct site_stack *stack);
 struct site *site_free(struct site *site);
 
 #endif

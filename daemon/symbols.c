@@ -7,14 +7,17 @@
 #include "demangle.h"
 #include "elf_file.h"
 #include "macro.h"
+#include "pace.h"
 #include "procfs.h"
 #include "symbols.h"
 #include "table.h"
 
 #define MODULES_MAX 16384
-#define NAMES_MAX 4096        /* cached names of one process */
-#define SYMBOL_LENGTH_MAX 512 /* mangled C++ names can be megabytes */
-#define REREAD_NS 20000000ULL /* between two looks that nothing called for */
+#define MODULES_BYTES_MAX (4U << 20) /* with their paths */
+#define NAMES_MAX 4096               /* cached names of one process */
+#define SYMBOL_LENGTH_MAX 512        /* mangled C++ names can be megabytes */
+#define REREAD_NS 20000000ULL        /* between two looks that nothing called for */
+#define REREAD_REST 4                /* times as long as the look took: between any two */
 
 struct module {
 	struct procfs_mapping mapping; /* its path is ours */
@@ -32,6 +35,8 @@ struct modules {
 	struct module *modules; /* by address */
 	size_t n_modules;
 	struct table names; /* struct name by address */
+	size_t bytes;       /* of the above */
+	struct pace looks;
 	uint64_t read_at_ns;
 	bool changed; /* code was mapped since */
 };
@@ -50,8 +55,10 @@ struct modules *modules_new(pid_t pid)
 
 static void forget_names(struct modules *m)
 {
-	table_foreach (&m->names, struct name, name)
+	table_foreach (&m->names, struct name, name) {
+		m->bytes -= name->symbol ? strlen(name->symbol) + 1 : 0;
 		free(name->symbol);
+	}
 	table_clear(&m->names);
 }
 
@@ -63,6 +70,7 @@ static void forget(struct modules *m)
 	free(m->modules);
 	m->modules = NULL;
 	m->n_modules = 0;
+	m->bytes = 0;
 }
 
 struct modules *modules_free(struct modules *m)
@@ -74,12 +82,17 @@ struct modules *modules_free(struct modules *m)
 	return NULL;
 }
 
+size_t modules_memory(const struct modules *m)
+{
+	return m ? sizeof(*m) + m->bytes + table_memory(&m->names) : 0;
+}
+
 static int on_mapping(const struct procfs_mapping *mapping, void *userdata)
 {
 	struct modules *m = userdata;
 	struct module *grown;
 
-	if (!mapping->executable || m->n_modules == MODULES_MAX)
+	if (!mapping->executable || m->n_modules == MODULES_MAX || m->bytes > MODULES_BYTES_MAX)
 		return 0;
 	if ((m->n_modules & (m->n_modules - 1)) == 0) { /* full at each power of two */
 		grown = reallocarray(m->modules, m->n_modules ? 2 * m->n_modules : 1,
@@ -92,6 +105,7 @@ static int on_mapping(const struct procfs_mapping *mapping, void *userdata)
 	m->modules[m->n_modules].mapping.path = strdup(mapping->path ? mapping->path : "");
 	if (!m->modules[m->n_modules].mapping.path)
 		return -ENOMEM;
+	m->bytes += sizeof(*m->modules) + strlen(m->modules[m->n_modules].mapping.path) + 1;
 	m->n_modules++;
 	return 0;
 }
@@ -123,12 +137,17 @@ static const struct module *locate(struct modules *m, uint64_t address)
 {
 	const struct module *module = find_module(m, address);
 
-	if (!m->changed && (module || clock_monotonic_ns() - m->read_at_ns < REREAD_NS))
+	uint64_t began = clock_monotonic_ns();
+
+	if (!m->changed && (module || began - m->read_at_ns < REREAD_NS))
+		return module;
+	if (!pace_is_due(&m->looks))
 		return module;
 	m->changed = false;
 	forget(m);
 	procfs_mappings(m->pid, on_mapping, m);
 	m->read_at_ns = clock_monotonic_ns();
+	pace_ran(&m->looks, began, REREAD_REST, 0);
 	return find_module(m, address);
 }
 
@@ -169,6 +188,7 @@ static void look_up(struct modules *m, struct name *name)
 	if (elf_file_functions(elf, on_symbol, &n) < 0 || !n.found)
 		return;
 	name->symbol = demangle(n.name);
+	m->bytes += name->symbol ? strlen(name->symbol) + 1 : 0;
 	name->offset = n.address + 1 - n.found;
 }
 

@@ -18,6 +18,9 @@ struct modules *modules_new(pid_t pid);
 struct modules *modules_free(struct modules *modules);
 
 /* Something was mapped: what is known is looked at anew. NULL is fine. */
+/* Bytes that it takes, about; 0 for NULL. */
+size_t modules_memory(const struct modules *m);
+
 void modules_changed(struct modules *modules);
 
 /* Names a return address; the call before it is meant, so the symbol is that of address - 1. The

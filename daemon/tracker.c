@@ -14,9 +14,13 @@
 
 #define RELEASE_BATCH 1024
 #define TURNS_MAX 2
-#define RECOVERY_TURNS 500 /* of PROBES_TURN_NS */
-#define REPAIR_INTERVAL_USEC 1000000
+#define RECOVERY_TURNS 500        /* of PROBES_TURN_NS */
+#define RECOVERY_TIME 30000000ULL /* in place of TIME_MAX */
+#define SECOND_USEC 1000000
 #define SWEEP_INTERVAL_USEC 10000000
+#define LITTER_MAX (PROCESSES_MAX / 4) /* then it does not wait so long */
+#define REPAIR_INTERVAL_NS 1000000000ULL
+#define REPAIR_REST 4 /* times as long as the repair: between two */
 #define SAMPLE_INTERVAL_USEC (HISTORY_INTERVAL_S * 1000000ULL)
 
 void tracker_init(struct tracker *t, sd_event *loop, struct probes *probes,
@@ -27,6 +31,8 @@ void tracker_init(struct tracker *t, sd_event *loop, struct probes *probes,
 	table_init(&t->processes, sizeof(struct process_ref));
 	table_init(&t->images, sizeof(struct process_ref));
 	ends_init(&t->ends);
+	quotas_init(&t->quotas);
+	put_off_init(&t->put_off);
 	watch_init(&t->watch);
 }
 
@@ -38,6 +44,8 @@ void tracker_done(struct tracker *t)
 	table_clear(&t->images);
 	admission_done(&t->admission);
 	ends_clear(&t->ends);
+	quotas_done(&t->quotas);
+	put_off_clear(&t->put_off);
 	watch_done(&t->watch);
 }
 
@@ -55,11 +63,11 @@ static struct process *find_image(const struct tracker *t, uint32_t image)
 	return ref ? ref->process : NULL;
 }
 
-/* What a process held is gone: from the tables, and from the kernel's maps. */
-static void release(struct tracker *t, struct process *p)
+/* Takes entries of the live map out; returns how many there were. */
+static size_t forget_allocations(struct tracker *t, struct process *p)
 {
 	struct live_key keys[RELEASE_BATCH];
-	size_t n = 0;
+	size_t n = 0, removed = 0;
 
 	table_foreach (&p->allocs, struct alloc, alloc) {
 		keys[n++] = (struct live_key){
@@ -68,15 +76,38 @@ static void release(struct tracker *t, struct process *p)
 			.space = api_rows[alloc->api].space,
 		};
 		if (n == RELEASE_BATCH) {
-			probes_forget(t->probes, keys, n);
+			removed += probes_forget(t->probes, keys, n);
 			n = 0;
 		}
 	}
-	probes_forget(t->probes, keys, n);
+	return removed + probes_forget(t->probes, keys, n);
+}
+
+static size_t forget_stacks(struct tracker *t, struct process *p)
+{
+	size_t removed = 0;
+
 	table_foreach (&p->stacks, struct site_ref, ref)
-		probes_forget_stack(t->probes, p->image, ref->stack);
+		removed += probes_forget_stack(t->probes, p->image, ref->stack);
+	return removed;
+}
+
+/* What a process held is gone: from the tables, and from the kernel's maps. There it had `live`
+ * entries, where that is known. Only when all that the kernel has of it is out may others have the
+ * room; if there is more than was known here, the next repair sees to it.
+ */
+#define LIVE_UNKNOWN UINT64_MAX
+static void release(struct tracker *t, struct process *p, uint64_t live)
+{
+	const struct grants *grants = probes_grants(t->probes);
+	size_t removed = forget_allocations(t, p), chunks = forget_stacks(t, p);
+
+	if (p->image && removed >= live && chunks >= grants_of(grants, p->image, SHARED_CHUNKS))
+		probes_release(t->probes, p->image);
+	else if (p->image)
+		t->is_behind = true;
 	t->allocations -= p->allocs.count;
-	t->has_litter |= p->image != 0;
+	t->litter += p->image != 0;
 	table_remove(&t->images, p->image);
 	process_empty(p);
 	p->image = 0;
@@ -97,9 +128,10 @@ static void tell_life(struct tracker *t, const struct process *p, enum watch_typ
 		watch_life(&t->watch, p, type, time_ns);
 }
 
-static void forget_process(struct tracker *t, struct process *p)
+static void forget_process(struct tracker *t, struct process *p, uint64_t live)
 {
-	release(t, p);
+	release(t, p, live);
+	quota_give(&t->quotas.processes, p->uid, 1);
 	probes_drop_python(t->probes, p->pid, p->start_ticks);
 	/* The exit may have come before the note. */
 	probes_drop_note(t->probes, p->pid, p->start_ticks);
@@ -107,24 +139,24 @@ static void forget_process(struct tracker *t, struct process *p)
 	process_free(p);
 }
 
-static void end_process(struct tracker *t, struct process *p, uint64_t time_ns)
+static void end_process(struct tracker *t, struct process *p, uint64_t time_ns, uint64_t live)
 {
 	ends_note(&t->ends, p->pid, time_ns);
 	tell_life(t, p, WATCH_EXIT, time_ns);
-	forget_process(t, p);
+	forget_process(t, p, live);
 }
 
 /* It lives on, but is not ours to track. */
 static void leave_process(struct tracker *t, struct process *p)
 {
 	watch_left(&t->watch, p);
-	forget_process(t, p);
+	forget_process(t, p, LIVE_UNKNOWN);
 }
 
 /* It has ended unnoticed; this is when it was noticed. */
 static void remove_process(struct tracker *t, struct process *p)
 {
-	end_process(t, p, clock_boottime_ns());
+	end_process(t, p, clock_boottime_ns(), LIVE_UNKNOWN);
 }
 
 static int on_ended(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -183,30 +215,81 @@ static void note(struct process *p, const struct probes *probes)
 	p->noted_partial = p->partial;
 }
 
-static struct process *add_process(struct tracker *t, pid_t pid, uint64_t time_ns)
+/* Finding out about a process takes time, of which its user's others may have used up what there
+ * is.
+ */
+static struct process *get_to_know(struct tracker *t, pid_t pid)
 {
-	struct process_ref *ref;
-	struct process *p;
+	struct quotas *q = &t->quotas;
+	struct process *p = NULL;
+	uid_t uid = (uid_t)-1;
+	pid_t inner;
 
-	if (!admission_admits(&t->admission, pid))
-		return NULL;
-	if (t->processes.count >= PROCESSES_MAX) {
-		t->refused++;
+	(void)procfs_status(pid, &uid, &inner);
+	if (!quota_has(&q->time, uid, 0, 1))
+		q->time.refused++;
+	else if (quota_take(&q->processes, uid, 0, 1))
+		p = process_new(pid, q);
+	else
+		log_limited(LOG_LEVEL_WARNING,
+			    "process %d: not tracked: user %u has as many processes as there is "
+			    "room for",
+			    pid, uid);
+	if (!p) {
+		put_off_note(&t->put_off, pid);
 		return NULL;
 	}
-	p = process_new(pid);
-	if (!p || table_add(&t->processes, (uint64_t)pid, (void **)&ref) < 0)
+	if (p->uid != uid) { /* it has ended, or has changed its user, meanwhile */
+		quota_give(&q->processes, uid, 1);
+		quota_charge(&q->processes, p->uid, 1);
+	}
+	return p;
+}
+
+static struct process *add_known(struct tracker *t, struct process *p, uint64_t time_ns)
+{
+	struct process_ref *ref;
+
+	if (table_add(&t->processes, (uint64_t)p->pid, (void **)&ref) < 0) {
+		quota_give(&t->quotas.processes, p->uid, 1);
 		return process_free(p);
+	}
 	ref->process = p;
 	p->found_ns = time_ns;
 	if (p->pidfd >= 0 &&
 	    sd_event_add_io(t->loop, &p->ended, p->pidfd, EPOLLIN, on_ended, t) < 0)
-		log_warning("process %d: its end cannot be watched", pid);
+		log_warning("process %d: its end cannot be watched", p->pid);
 	recall(p, t);
 	note(p, t->probes);
 	process_find_python(p, t->probes);
 	tell_life(t, p, WATCH_START, time_ns);
 	return p;
+}
+
+static struct process *add_process(struct tracker *t, pid_t pid, uint64_t time_ns)
+{
+	uint64_t began;
+	struct process *p = NULL;
+
+	if (put_off_holds(&t->put_off, pid)) {
+		t->is_behind = true;
+		return NULL;
+	}
+	began = quota_time();
+	if (admission_admits(&t->admission, pid)) {
+		p = get_to_know(t, pid);
+		t->is_behind |= !p;
+	}
+	if (p)
+		p = add_known(t, p, time_ns);
+	if (p)
+		quota_charge(&t->quotas.time, p->uid, quota_time() - began);
+	return p;
+}
+
+bool tracker_puts_off(const struct tracker *t, pid_t pid)
+{
+	return put_off_holds(&t->put_off, pid);
 }
 
 /* The entry of a pid, made anew where another process has it now; there is news of it from time_ns.
@@ -280,7 +363,7 @@ void tracker_executed(struct tracker *t, pid_t pid, uint64_t time_ns)
 
 	/* An image that has called is ended by its own event, in order with its calls. */
 	if (p && !p->image && p->found_ns < time_ns)
-		end_process(t, p, time_ns);
+		end_process(t, p, time_ns, 0);
 	ends_note(&t->ends, pid, time_ns);
 }
 
@@ -310,7 +393,7 @@ static struct process *process_of(struct tracker *t, uint32_t image, pid_t pid, 
 	if (p->image) {
 		tell_life(t, p, WATCH_EXIT, time_ns);
 		tell_life(t, p, WATCH_START, time_ns);
-		release(t, p);
+		release(t, p, LIVE_UNKNOWN);
 	}
 	if (table_add(&t->images, image, (void **)&ref) < 0)
 		return NULL;
@@ -319,7 +402,8 @@ static struct process *process_of(struct tracker *t, uint32_t image, pid_t pid, 
 	return p;
 }
 
-/* Takes back what was recorded of an image that is not tracked. */
+/* Takes back what was recorded of an image that is not tracked. Of one that was put off it stays.
+ */
 static void disown(struct tracker *t, const struct event *event)
 {
 	const struct live_key key = {
@@ -328,10 +412,27 @@ static void disown(struct tracker *t, const struct event *event)
 		.space = api_rows[event->api].space,
 	};
 
-	if (event->type != EVENT_ALLOC)
+	if (event->type == EVENT_EXEC || event->type == EVENT_EXIT)
+		t->is_behind = true; /* what it had is still there, and none of it is known */
+	if (event->type != EVENT_ALLOC || put_off_holds(&t->put_off, (pid_t)event->tgid))
 		return;
 	probes_forget(t->probes, &key, 1);
 	probes_forget_stack(t->probes, event->image, event->stack);
+}
+
+static void allocated(struct tracker *t, struct process *p, const struct event *event)
+{
+	int r = process_allocated(p, t->probes, event);
+
+	if (r == -EAGAIN) { /* a repair takes it up when there is time */
+		t->is_behind = true;
+		watch_lost(&t->watch, p, 1);
+		return;
+	}
+	if (r > 0)
+		t->allocations++;
+	notices_size(&t->notices, p);
+	tell(t, p, event);
 }
 
 void tracker_event(const struct event *event, void *userdata)
@@ -351,10 +452,7 @@ void tracker_event(const struct event *event, void *userdata)
 	}
 	switch (event->type) {
 	case EVENT_ALLOC:
-		if (process_allocated(p, t->probes, event) > 0)
-			t->allocations++;
-		notices_size(&t->notices, p);
-		tell(t, p, event);
+		allocated(t, p, event);
 		break;
 	case EVENT_FREE:
 		tell(t, p, event);
@@ -371,7 +469,7 @@ void tracker_event(const struct event *event, void *userdata)
 		tell(t, p, event);
 		break;
 	case EVENT_RESET:
-		t->is_reset = true;
+		t->is_behind = true;
 		break;
 	case EVENT_POOL:
 	case EVENT_POOL_TRIM:
@@ -385,7 +483,7 @@ void tracker_event(const struct event *event, void *userdata)
 		break;
 	case EVENT_EXEC:
 	case EVENT_EXIT:
-		end_process(t, p, event->time_ns);
+		end_process(t, p, event->time_ns, event->size);
 		break;
 	default: /* EVENT_START: known by now */
 		break;
@@ -477,6 +575,7 @@ static int repair_live(const struct live_key *key, const struct live_value *valu
 		.device = (int8_t)value->device,
 	};
 	struct alloc *alloc;
+	int added;
 
 	if (is_over(r, key->image)) {
 		r->dead[r->n_dead++] = *key;
@@ -490,10 +589,12 @@ static int repair_live(const struct live_key *key, const struct live_value *valu
 		return 0;
 	}
 	pools_add(&p->pools, value->pool, value->size);
-	if (process_allocated(p, t->probes, &event) > 0) {
+	added = process_allocated(p, t->probes, &event);
+	if (added > 0) {
 		t->recovered++;
 		t->allocations++;
 	}
+	t->is_behind |= added == -EAGAIN;
 	alloc = table_find(&p->allocs, value->id);
 	if (alloc)
 		alloc->sweep = t->sweep;
@@ -503,6 +604,14 @@ static int repair_live(const struct live_key *key, const struct live_value *valu
 static bool image_is_over(uint32_t image, void *userdata)
 {
 	return is_over(userdata, image);
+}
+
+static void release_grant(uint32_t image, void *userdata)
+{
+	const struct repair *r = userdata;
+
+	if (is_over(r, image))
+		probes_release(r->tracker->probes, image);
 }
 
 /* Removes what the live map no longer has. */
@@ -537,6 +646,7 @@ static int compare_with_kernel(struct repair *repair)
 		return r;
 	forget_dead(repair);
 	probes_drop_stacks(probes, image_is_over, repair);
+	grants_each(probes_grants(probes), release_grant, repair);
 	return 0;
 }
 
@@ -563,13 +673,16 @@ static void repair_done(struct repair *repair)
 }
 
 /* The live map is the truth, the ring was only the news. What happens while the map is read is in
- * the ring, behind what was fetched before, and is applied afterwards by id.
+ * the ring, behind what was fetched before, and is applied afterwards by id. Where more than that
+ * is waiting there, it may speak of what the map has lost since; then another repair is due.
  */
-static void repair(struct tracker *t)
+static void repair(struct tracker *t, bool more)
 {
+	uint64_t began = clock_monotonic_ns();
 	_cleanup_free_ struct repair *repair = repair_new(t);
 	int r = -ENOMEM;
 
+	t->is_behind = more;
 	t->sweep = t->sweep == 1 ? 2 : 1;
 	if (repair) {
 		repair->sweep.pool = repair_pool;
@@ -580,9 +693,10 @@ static void repair(struct tracker *t)
 		log_error("tables could not be repaired from the live map: %s", strerror(-r));
 		return;
 	}
-	t->has_litter = false;
+	t->litter = 0;
 	table_foreach (&t->processes, struct process_ref, ref)
 		repair_freed(t, ref->process);
+	pace_ran(&t->repairs, began, REPAIR_REST, REPAIR_INTERVAL_NS);
 }
 
 static int note_running(pid_t pid, const struct process_image *image, void *userdata)
@@ -610,6 +724,10 @@ static void note_losses(struct tracker *t, struct process *p)
 {
 	struct process_image image;
 
+	if (!p->image && grants_refused(probes_grants(t->probes), p->pid, p->start_ticks)) {
+		p->partial |= 1U << PARTIAL_LIMIT;
+		note(p, t->probes);
+	}
 	if (!p->image || probes_image(t->probes, p->pid, &image) < 0 || image.image != p->image)
 		return;
 	if (image.lost_events != p->lost_events)
@@ -631,7 +749,11 @@ void tracker_recover(struct tracker *t)
 		continue;
 	if (probes_counters(t->probes, counters) == 0)
 		t->lost_before = counters[COUNTER_LOST_RING];
-	repair(t);
+	/* Whoever is there is to be known at once, as far as that ends at all. */
+	t->quotas.time.limit = RECOVERY_TIME;
+	repair(t, false);
+	t->quotas.time.limit = TIME_MAX;
+	quotas_next_second(&t->quotas);
 }
 
 static void sample(struct tracker *t, uint64_t now)
@@ -644,33 +766,17 @@ static void sample(struct tracker *t, uint64_t now)
 		process_sample(ref->process);
 }
 
-bool tracker_tick(struct tracker *t)
+static void look_after_processes(struct tracker *t)
 {
-	uint64_t counters[COUNTER_SLOTS], now;
-
-	if (probes_consume(t->probes))
-		return true; /* first what is waiting, and others' turns in between */
 	table_foreach (&t->processes, struct process_ref, ref) {
 		ref->process->rechecks = RECHECKS_PER_TICK;
 		if (ref->process->python_search == PYTHON_NOT_READY || ref->process->python_wanted)
 			process_find_python(ref->process, t->probes);
 	}
-	if (sd_event_now(t->loop, CLOCK_MONOTONIC, &now) < 0)
-		return false;
-	sample(t, now);
-	if (now - t->repaired_at < REPAIR_INTERVAL_USEC || probes_counters(t->probes, counters) < 0)
-		return false;
-	t->repaired_at = now;
-	if (counters[COUNTER_LOST_RING] != t->lost_before || t->is_reset) {
-		t->lost_before = counters[COUNTER_LOST_RING];
-		t->is_reset = false;
-		repair(t);
-	}
-	if (t->has_litter && now - t->swept_at >= SWEEP_INTERVAL_USEC) {
-		t->swept_at = now;
-		t->has_litter = false;
-		sweep_litter(t);
-	}
+}
+
+static void count_losses(struct tracker *t)
+{
 	table_foreach (&t->processes, struct process_ref, noted) {
 		note_losses(t, noted->process);
 		notices_size(&t->notices, noted->process);
@@ -678,5 +784,45 @@ bool tracker_tick(struct tracker *t)
 	}
 	notices_tick(&t->notices);
 	admission_next_period(&t->admission);
-	return false;
+	quotas_next_second(&t->quotas);
+}
+
+static void repair_if_needed(struct tracker *t, bool more)
+{
+	uint64_t counters[COUNTER_SLOTS];
+
+	if (!pace_is_due(&t->repairs) || probes_counters(t->probes, counters) < 0)
+		return;
+	if (counters[COUNTER_LOST_RING] == t->lost_before && !t->is_behind &&
+	    !t->admission.has_dropped)
+		return;
+	t->admission.has_dropped = false;
+	t->lost_before = counters[COUNTER_LOST_RING];
+	repair(t, more);
+}
+
+bool tracker_tick(struct tracker *t)
+{
+	bool more = probes_consume(t->probes);
+	uint64_t now;
+
+	if (sd_event_now(t->loop, CLOCK_MONOTONIC, &now) < 0)
+		return more;
+	/* First what is waiting; but where that does not end, the rest must not wait for it. */
+	if (more && now - t->looked_at < SECOND_USEC)
+		return true;
+	t->looked_at = now;
+	look_after_processes(t);
+	sample(t, now);
+	if (now - t->counted_at < SECOND_USEC)
+		return more;
+	t->counted_at = now;
+	repair_if_needed(t, more);
+	if (t->litter >= LITTER_MAX || (t->litter && now - t->swept_at >= SWEEP_INTERVAL_USEC)) {
+		t->swept_at = now;
+		t->litter = 0;
+		sweep_litter(t);
+	}
+	count_losses(t);
+	return more;
 }

@@ -11,8 +11,11 @@
 #include "admission.h"
 #include "ends.h"
 #include "notices.h"
+#include "pace.h"
 #include "probes.h"
 #include "process.h"
+#include "put_off.h"
+#include "quota.h"
 #include "table.h"
 #include "watch.h"
 
@@ -29,17 +32,20 @@ struct tracker {
 	struct table processes; /* struct process_ref */
 	struct table images;    /* struct process_ref, by image and not by pid */
 	struct ends ends;
+	struct quotas quotas;
+	struct put_off put_off; /* processes that there was no room or time for */
 	struct watch watch;
 	uint64_t events;      /* received */
 	uint64_t recovered;   /* allocations and frees whose event was lost */
 	uint64_t allocations; /* outstanding, all processes */
-	uint64_t refused;     /* processes beyond PROCESSES_MAX */
 	uint64_t lost_before; /* events lost when the tables were repaired last */
-	uint64_t repaired_at; /* CLOCK_MONOTONIC, microseconds */
-	uint64_t sampled_at;  /* likewise */
-	uint64_t swept_at;    /* likewise */
-	bool is_reset;        /* a context has ended */
-	bool has_litter;      /* a process has ended since the maps were swept last */
+	bool is_behind;       /* the tables lack what the kernel has, though no event was lost */
+	uint64_t litter;      /* processes that have ended since the maps were swept last */
+	struct pace repairs;
+	uint64_t looked_at;  /* CLOCK_MONOTONIC, microseconds: after processes, every tick */
+	uint64_t counted_at; /* likewise, losses, every second */
+	uint64_t sampled_at; /* likewise */
+	uint64_t swept_at;   /* likewise */
 	uint8_t sweep;
 };
 
@@ -52,10 +58,14 @@ void tracker_done(struct tracker *t);
 void tracker_event(const struct event *event, void *userdata);
 
 /* A process maps a CUDA library since time_ns (CLOCK_BOOTTIME); late: the library was mapped before
- * its probes were armed. Returns it, or NULL where it is not to be tracked or has ended. News of
- * mappings and exec come from several CPUs, and not in order.
+ * its probes were armed. Returns it, or NULL where it is not to be tracked or has ended, or there
+ * is no time for it now (tracker_puts_off()). News of mappings and exec come from several CPUs, and
+ * not in order.
  */
 struct process *tracker_discover(struct tracker *t, pid_t pid, bool late, uint64_t time_ns);
+
+/* Whether a process was left for later, and is to be discovered again then. */
+bool tracker_puts_off(const struct tracker *t, pid_t pid);
 
 /* Takes over what the kernel holds from before this daemon; to be called when all processes that
  * are there have been discovered.

@@ -9,6 +9,7 @@
 
 #include <linux/types.h>
 #include "bounds.h"
+#include "share.h"
 
 enum event_type {
 	EVENT_START = 1,    /* first call of a process image: image, tgid */
@@ -16,7 +17,7 @@ enum event_type {
 	EVENT_FREE,         /* an allocation is gone; id says which */
 	EVENT_FREE_UNKNOWN, /* a free succeeded whose pointer was never seen */
 	EVENT_FAIL,         /* an allocating call failed; result is its return value */
-	EVENT_EXEC,         /* the image was replaced: all that it held is gone */
+	EVENT_EXEC,         /* the image was replaced: all that it held is gone: size entries */
 	EVENT_EXIT,         /* the process ended: likewise */
 	EVENT_RESET,        /* a context ended, with all that was made in it */
 	EVENT_POOL,         /* a pool is known: addr, kind, device; or, with a result, is no more */
@@ -115,25 +116,34 @@ struct mapping {
 	__u64 handle;
 	__u64 size;
 	__u64 id;                /* of the allocation: a successor may have the same handle */
-	struct live_value taken; /* while it is being unmapped: what goes with it; id 0: nothing */
+	__u64 is_detached;       /* it is being unmapped */
+	struct live_value taken; /* meanwhile: what goes with it; id 0: nothing */
 };
-_Static_assert(sizeof(struct mapping) == 56, "no padding in values");
+_Static_assert(sizeof(struct mapping) == 64, "no padding in values");
 
 /* Per process, keyed by tgid; made at the first call, removed at exec and exit. */
 struct process_image {
 	__u64 start_ns; /* start of the thread group, CLOCK_BOOTTIME */
 	__u32 image;
 	__u32 live;         /* entries of the live map */
-	__u32 stacks;       /* interned stacks */
-	__u32 over_limit;   /* allocations not tracked because of a limit or a full map */
+	__u32 granted;      /* how many it may have without asking */
+	__u32 over_limit;   /* allocations or stacks not kept because of a limit or a full map */
 	__u32 lost_events;  /* allocations and frees whose event found the ring full */
 	__u32 lost_returns; /* calls whose return was never seen */
-	__u32 handles;      /* entries of the maps of handles and mappings */
 	__u32 contexts;     /* numbers given out */
 	__u32 pools;        /* likewise */
-	__u32 zero;
 };
-_Static_assert(sizeof(struct process_image) == 48, "no padding in values");
+_Static_assert(sizeof(struct process_image) == 40, "no padding in values");
+
+/* What an image holds of each pool (share.h), its own part included, keyed by image. The daemon
+ * gives it back when all that the image held is out of the maps.
+ */
+struct grant {
+	__u32 slot; /* of the user, in the sums */
+	__u32 tgid;
+	__u32 used[SHARED_MAX];
+};
+_Static_assert(sizeof(struct grant) == 8 + 4 * SHARED_MAX, "no padding in values");
 
 /* Where the interpreter of a process is, keyed by tgid; written by the daemon, copied at fork. */
 struct python_target {
@@ -235,15 +245,15 @@ struct stack_chunk {
 	X(FAILED_FREES, "failed_frees", 0)     /* freeing calls that failed: put back */           \
 	X(SUPERSEDED, "superseded", 0)         /* address handed out again, its free never seen */ \
 	X(ENDED, "ended", 0)                   /* removed with their process or context */         \
-	X(DROPPED_LIMIT, "process_limit", 1)   /* LIVE_PER_PROCESS */                              \
+	X(DROPPED_LIMIT, "process_limit", 1)   /* more than its share of LIVE_MAX */               \
 	X(DROPPED_LIVE_FULL, "live_full", 1)   /* the live map refused an entry */                 \
-	X(DROPPED_PROCESSES, "processes", 1)   /* PROCESSES_MAX */                                 \
+	X(DROPPED_PROCESSES, "processes", 1)   /* processes beyond PROCESSES_MAX */                \
 	X(DROPPED_UNREADABLE, "unreadable", 1) /* result pointer not readable */                   \
 	X(LOST_RING, "ring_full", 1)           /* event lost; the live map is still right */       \
 	X(LOST_RETURN, "lost_return", 1)       /* outer frame gone without a return */             \
 	X(RETURN_ALONE, "return_without_entry", 1)                                                 \
-	X(LOST_THREAD, "thread_storage", 1) /* no memory for a thread's record */                  \
-	X(LOST_HANDLE, "handles", 1)        /* HANDLES_PER_PROCESS, or no room */                  \
+	X(LOST_THREAD, "thread_storage", 1) /* no memory or share for a thread's record */         \
+	X(LOST_HANDLE, "handles", 1)        /* no room or share for one */                         \
 	X(LOST_STACK, "stack_full", 1)      /* allocation kept, its stack was not */
 
 enum counter {
@@ -257,16 +267,25 @@ enum counter {
 #define COUNTER_SLOT_LIVE COUNTER_MAX
 #define COUNTER_SLOTS (COUNTER_MAX + 1)
 
-/* What the daemon asks the program `forget` to remove from the live map. */
+/* What the daemon asks the program `forget` to take out of the maps. */
+enum forget_what {
+	FORGET_ALLOCATIONS,
+	FORGET_HANDLES,
+	FORGET_MAPPINGS,
+	FORGET_GRANTS, /* of images */
+};
+
 #define FORGET_MAX 128U
 struct forget {
+	__u32 what;
 	__u32 n;
 	__u32 tgid; /* of the process, where it still runs; else 0 */
+	__u32 zero;
 	struct {
 		struct live_key key;
 		__u64 id; /* of the allocation; 0: whichever is there */
 	} keys[FORGET_MAX];
 };
-_Static_assert(sizeof(struct forget) == 8 + FORGET_MAX * 24, "no padding in values");
+_Static_assert(sizeof(struct forget) == 16 + FORGET_MAX * 24, "no padding in values");
 
 #endif

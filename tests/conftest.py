@@ -146,7 +146,7 @@ class Daemon:
         """Ends it and returns its exit status; a sanitizer's report is a failure."""
         if self.process.poll() is None:
             self.process.send_signal(how)
-        status = self.process.wait(timeout=PATIENCE * 5)
+        status = self.process.wait(timeout=PATIENCE * 12)  # perf links, one by one
         assert "Sanitizer" not in self.log() and "runtime error" not in self.log(), self.log()
         return status
 

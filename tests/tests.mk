@@ -69,11 +69,15 @@ system:
 	tests/system/run.sh
 
 # A daemon whose limits are soon reached.
+# Daemons whose limits are soon reached, and one that loses events all the time.
 SMALL_BOUNDS := RING_BYTES=16384
+NARROW_BOUNDS := PROCESSES_MAX=64 LIVE_MAX=32768 LIVE_OWN=64 THREADS_MAX=512 RING_BYTES=65536
 
 small:
 	$(MAKE) TOP=build/small BOUNDS="$(addprefix -D,$(SMALL_BOUNDS))" \
 		build/small$(if $(SANITIZE),/sanitize)/srtleakd
+	$(MAKE) TOP=build/narrow BOUNDS="$(addprefix -D,$(NARROW_BOUNDS))" \
+		build/narrow$(if $(SANITIZE),/sanitize)/srtleakd
 
 tests: fixtures $(UNIT) $(BENCH) gpu all small
 

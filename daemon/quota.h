@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What all processes share in the daemon: room in a table, memory, its time. Shared out among users
+ * and processes as the probes' pools are (share.h).
+ */
+#ifndef SRTLEAK_QUOTA_H
+#define SRTLEAK_QUOTA_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "table.h"
+
+struct quota {
+	uint64_t limit, used;
+	uint64_t refused;
+	struct table users; /* what each but root has of `used` */
+};
+
+void quota_init(struct quota *quota, uint64_t limit);
+void quota_done(struct quota *quota);
+
+/* Takes `n` for one of the user's processes that holds `own`; what has no part of a process's is
+ * asked for with 0. False, and counted, where it is too much.
+ */
+bool quota_take(struct quota *quota, uid_t uid, uint64_t own, uint64_t n);
+
+/* The same without taking. */
+bool quota_has(const struct quota *quota, uid_t uid, uint64_t own, uint64_t n);
+
+/* Takes without asking: for what is known only afterwards. */
+void quota_charge(struct quota *quota, uid_t uid, uint64_t n);
+
+void quota_give(struct quota *quota, uid_t uid, uint64_t n);
+
+/* All is given back. */
+void quota_clear(struct quota *quota);
+
+#ifndef LIBRARIES_MAX
+#define LIBRARIES_MAX 256 /* probed files */
+#endif
+#ifndef SITE_BYTES_MAX
+#define SITE_BYTES_MAX (64U << 20)
+#endif
+#ifndef CACHE_BYTES_MAX
+#define CACHE_BYTES_MAX (64U << 20) /* what was read from processes and can be read again */
+#endif
+#ifndef TIME_MAX
+#define TIME_MAX 600000U /* microseconds of each second, for finding out about processes */
+#endif
+
+/* The daemon's quotas: X(name, limit) */
+#define SRTLEAK_QUOTAS(X)               \
+	X(processes, PROCESSES_MAX)     \
+	X(libraries, LIBRARIES_MAX)     \
+	X(site_bytes, SITE_BYTES_MAX)   \
+	X(cache_bytes, CACHE_BYTES_MAX) \
+	X(time, TIME_MAX)
+
+struct quotas {
+#define X(name, limit) struct quota name;
+	SRTLEAK_QUOTAS(X)
+#undef X
+	uint32_t second; /* counts them; in each, time begins anew */
+};
+
+void quotas_init(struct quotas *quotas);
+void quotas_done(struct quotas *quotas);
+
+/* To be called every second. */
+void quotas_next_second(struct quotas *quotas);
+
+/* Processor time of this thread so far, for what is charged to `time`; microseconds. */
+uint64_t quota_time(void);
+
+#endif

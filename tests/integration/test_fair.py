@@ -1,0 +1,467 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes that take more than is anybody's due: they are refused, counted and marked; whoever runs
+beside them, as the same user or another, stays exact; the daemon answers and stays small; and all
+that they had comes back.
+"""
+import os
+import pathlib
+import shutil
+import time
+
+import kernel
+import pytest
+from churn import CHURN, Churn, assert_conserved, assert_equal_to_ledger
+from conftest import BIN, BUILD, SIM, as_entries, read_ledger, wait_until
+
+PYTHON = "/usr/bin/python3"
+GREEDY = BUILD / "workloads" / "greedy"
+NARROW = BUILD / "narrow" / BIN.resolve().relative_to(BUILD) / "srtleakd"
+NARROW_LIVE_OWN = 64
+CULPRIT, OTHER = 42101, 42102  # users
+MIB = 1 << 20
+LIVE_SHARED = (1 << 21) - 4096 * 128
+LIVE_OWN = 128
+CHUNKS_SHARED = (1 << 16) - 4096 * 4
+CHUNKS_OWN = 4
+HANDLES_OWN = 16
+THREADS_OWN = 2
+SITES = 4096  # of one process
+ANSWERS_WITHIN = 5  # seconds; on a busy machine
+BYTES_PER_ALLOCATION = 64
+IDLE_BYTES = 64 * MIB  # what the daemon takes with nothing to track, generously
+
+
+class Playground:
+    """A place that any user may enter, with what runs there."""
+
+    def __init__(self, path, workload):
+        self.path, self.workload = path, workload
+        self.simcuda, self.ledgers = path / "simcuda", path / "ledgers"
+        shutil.copytree(SIM, self.simcuda)
+        shutil.copy2(CHURN, path)
+        shutil.copy2(GREEDY, path)
+        self.ledgers.mkdir()
+        os.chmod(self.ledgers, 0o777)
+
+    def start(self, *arguments, **environment):
+        return self.workload(*arguments, SIMCUDA_DIR=str(self.simcuda), **environment)
+
+    def churn(self, uid, calls=600):
+        """An ordinary process of that user."""
+        directory = self.ledgers / f"churn-{uid}"
+        directory.mkdir()
+        os.chmod(directory, 0o777)
+
+        def as_user(_, *arguments, **environment):
+            user = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+            return self.start(*user, self.path / "churn", *arguments, **environment)
+
+        return Churn(as_user, directory, calls=calls)
+
+    def others(self, daemon):
+        """Ordinary processes: of the culprits' user, and of another."""
+        return Others(daemon, [self.churn(CULPRIT), self.churn(OTHER)])
+
+    def greedy(self, what, count, processes=1, uid=CULPRIT, libraries=None):
+        """Returns the workload, its pids and their ledgers, as soon as it has all that it wants."""
+        name = self.ledgers / f"{what}-{time.monotonic_ns()}-"
+        options = ["--uid", uid, "--processes", processes]
+        places = {"SIMCUDA_DIR": str(libraries or self.simcuda)}
+        process = self.workload(self.path / "greedy", *options, what, count, name, **places)
+        pids = process.line()["pids"]
+        return process, dict(zip(pids, (f"{name}{i}" for i in range(processes))))
+
+
+@pytest.fixture
+def playground(open_directory, workload):
+    return Playground(open_directory, workload)
+
+
+@pytest.fixture
+def start_fair(start_daemon, playground, monkeypatch):
+    """A daemon that has nothing to do with others' processes on this host."""
+    options = os.environ.get("ASAN_OPTIONS", "")
+    monkeypatch.setenv("ASAN_OPTIONS", f"{options}:quarantine_size_mb=0".lstrip(":"))
+
+    def start(**how):
+        which = ("--include-exe", f"{playground.path}/*")
+        return start_daemon(*which, libraries=(f"{playground.simcuda}/*.so.*",), **how)
+
+    return start
+
+
+@pytest.fixture
+def daemon(start_fair):
+    return start_fair()
+
+
+@pytest.fixture
+def narrow(start_fair):
+    """A daemon with small limits, see NARROW_BOUNDS in tests.mk."""
+    return start_fair(binary=NARROW)
+
+
+@pytest.fixture
+def others(daemon, playground):
+    return playground.others(daemon)
+
+
+class Others:
+    def __init__(self, daemon, churns):
+        self.daemon, self.churns = daemon, churns
+
+    def rounds(self, patience=20):
+        """They do something, and are shown as exactly what they are."""
+        for churn in self.churns:
+            churn.start_round()
+        for churn in self.churns:
+            churn.end_round()
+        for churn in self.churns:
+            assert_equal_to_ledger(self.daemon, churn.pid, churn.ledger, patience)
+            assert self.daemon.process_row(churn.pid)["partial"] == []
+
+
+def limits(daemon):
+    """{name: entry}; and the daemon is not too busy to tell."""
+    began = time.monotonic()
+    status = daemon.ctl("status")
+    assert time.monotonic() - began < ANSWERS_WITHIN
+    return {limit["name"]: limit for limit in status["limits"]}
+
+
+def lost(daemon, cause):
+    return daemon.ctl("status")["events"]["lost"][cause]
+
+
+def resident(daemon):
+    status = pathlib.Path(f"/proc/{daemon.process.pid}/status").read_text(encoding="utf-8")
+    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+
+def assert_small(daemon):
+    """No larger than what its limits allow for what it holds."""
+    held = limits(daemon)
+    allowed = IDLE_BYTES + held["allocations"]["used"] * BYTES_PER_ALLOCATION
+    allowed += held["site_bytes"]["limit"] + held["cache_bytes"]["limit"]
+    if BIN != BUILD:
+        allowed *= 3  # AddressSanitizer
+    assert resident(daemon) < allowed
+
+
+def is_marked(daemon, pid):
+    row = daemon.process_row(pid)
+    return row and "limit" in row["partial"]
+
+
+def granted(daemon):
+    """The kernel's sum of what is granted, of each pool."""
+    (all_users,) = [
+        e["formatted"]["value"]["used"]
+        for e in kernel.map_entries(daemon.process.pid, "shares")
+        if e["formatted"]["key"] == 0
+    ]
+    return all_users
+
+
+def assert_returned(daemon, live_own=LIVE_OWN):
+    """Nobody who is gone holds anything, and what is granted together is what is held."""
+    own = (0, live_own, CHUNKS_OWN, HANDLES_OWN, THREADS_OWN)
+
+    def entries(name):
+        return [e["formatted"] for e in kernel.map_entries(daemon.process.pid, name)]
+
+    def returned():
+        grants = entries("grants")
+        beyond = [
+            [max(0, held - n) for held, n in zip(grant["value"]["used"], own)] for grant in grants
+        ]
+        held = [sum(column) for column in zip(*beyond)]
+        there = {image["value"]["image"] for image in entries("processes")}
+        return {grant["key"] for grant in grants} == there and granted(daemon) == held
+
+    wait_until(returned, "what others held is returned")
+
+
+def test_allocates_without_end(daemon, playground, others):
+    others.rounds()
+    culprits, ledgers = playground.greedy("blocks", LIVE_SHARED // 4, processes=2)
+    others.rounds()
+
+    wait_until(lambda: all(is_marked(daemon, pid) for pid in ledgers), "both are marked")
+    counts = []
+    for pid, ledger in ledgers.items():
+        shown = daemon.allocs(pid)
+        assert as_entries(shown) <= read_ledger(ledger)
+        counts.append(len(shown))
+    # Whoever is refused holds as much as would be left to its user; together that is less than half.
+    assert min(counts) > LIVE_SHARED // 8
+    assert LIVE_SHARED // 3 < sum(counts) <= LIVE_SHARED // 2 + 2 * LIVE_OWN
+    status = daemon.ctl("status")
+    assert status["events"]["lost"]["process_limit"] == 2 * (LIVE_SHARED // 4) - sum(counts)
+    assert status["events"]["lost"]["live_full"] == 0
+    assert limits(daemon)["allocations"]["refused"] > 0
+    assert_small(daemon)
+    others.rounds()
+    assert_conserved(daemon.ctl("status"))
+
+    culprits.kill()
+    wait_until(lambda: not daemon.pids() & set(ledgers), "they are gone")
+    others.rounds()
+    assert_returned(daemon)
+    assert_conserved(daemon.ctl("status"))
+
+
+def test_no_two_stacks_alike(daemon, playground, others):
+    others.rounds()
+    culprits, ledgers = playground.greedy("stacks", 30_000, processes=3)
+    others.rounds()
+    for pid, ledger in ledgers.items():
+        wait_until(lambda p=pid: is_marked(daemon, p), "it is marked")
+        assert_equal_to_ledger(daemon, pid, ledger, patience=60)
+        sites = daemon.ctl("sites", pid, "--limit", "0")["sites"]
+        assert 1000 < len(sites) <= SITES + 1
+    held = limits(daemon)
+    assert held["stack_pieces"]["used"] <= held["stack_pieces"]["limit"] * 3 // 4
+    assert held["stack_pieces"]["refused"] > 0
+    assert_small(daemon)
+
+    # One that comes now finds room for its stacks.
+    _, late = playground.greedy("stacks", 300, uid=OTHER)
+    ((pid, ledger),) = late.items()
+    assert_equal_to_ledger(daemon, pid, ledger)
+    assert daemon.process_row(pid)["partial"] == []
+    sites = daemon.ctl("sites", pid, "--limit", "0")["sites"]
+    assert len(sites) > 250 and all(len(s["native"]) > 20 for s in sites)
+    others.rounds()
+    culprits.kill()
+    wait_until(lambda: limits(daemon)["site_bytes"]["used"] < MIB, "the sites are gone")
+
+
+
+MAP_COPIES = """
+import mmap, os, pathlib, sys
+source, folder, count, keep = sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "keep"
+content, kept = pathlib.Path(source).read_bytes(), []
+for number in range(count):
+    path = folder / f"libcudart.so.{number}"
+    path.write_bytes(content)
+    with open(path, "rb") as file:
+        mapped = mmap.mmap(file.fileno(), 4096, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_EXEC)
+    if keep:
+        kept.append(mapped)
+    else:
+        mapped.close()
+        path.unlink()
+print('{"phase": "mapped"}', flush=True)
+sys.stdin.readline()
+"""
+
+
+def map_copies(playground, count, keep):
+    """As the culprits' user, copies of a runtime that are mapped, all at once or one at a time."""
+    folder = playground.ledgers / f"copies-{keep}"
+    folder.mkdir()
+    os.chmod(folder, 0o777)
+    user = ["setpriv", f"--reuid={CULPRIT}", f"--regid={CULPRIT}", "--clear-groups"]
+    source = playground.simcuda / "libcudart.so.13"
+    process = playground.start(*user, PYTHON, "-c", MAP_COPIES, source, folder, count, keep)
+    return process, folder
+
+
+def probed(daemon, folder):
+    return [p for p in daemon.ctl("status")["probes"] if p["binary"].startswith(str(folder))]
+
+
+def assert_probes_new_library(daemon, playground, name):
+    """A library of another user, in a place that the daemon does not know yet."""
+    folder = playground.path / name
+    shutil.copytree(playground.simcuda, folder)
+    os.chown(folder / "libcudart.so.13", OTHER, OTHER)
+    first, _ = playground.greedy("blocks", 10, uid=OTHER, libraries=folder)
+    wait_until(lambda: len(probed(daemon, folder)) == 2, "runtime and driver are probed")
+    first.kill()
+    _, ledgers = playground.greedy("blocks", 100, uid=OTHER, libraries=folder)
+    ((pid, ledger),) = ledgers.items()
+    assert_equal_to_ledger(daemon, pid, ledger)
+    assert daemon.process_row(pid)["partial"] == []
+
+
+def test_copies_of_a_library(daemon, playground, others):
+    before = limits(daemon)["libraries"]
+    culprit, folder = map_copies(playground, 400, "keep")
+    others.rounds()
+    culprit.line()
+    wait_until(lambda: limits(daemon)["libraries"]["refused"] >= 200, "refusals are counted")
+    held = limits(daemon)["libraries"]
+    assert 50 < len(probed(daemon, folder)) <= held["limit"] // 2 < 400
+    assert held["used"] <= before["used"] + held["limit"] // 2
+    assert_probes_new_library(daemon, playground, "new")
+    assert_small(daemon)
+    others.rounds()
+
+    culprit.kill()
+    shutil.rmtree(folder)
+    # One after the other, as the kernel takes its time for each.
+    wait_until(lambda: limits(daemon)["libraries"]["used"] < held["used"] - 10, "they go", 30)
+    others.rounds()
+
+
+def test_copies_made_and_deleted(daemon, playground, others):
+    culprit, folder = map_copies(playground, 300, "delete")
+    others.rounds()
+    culprit.line()
+    assert_probes_new_library(daemon, playground, "new")
+    others.rounds()
+    culprit.kill()
+    # One after the other, as the kernel takes its time for each.
+    left = len(probed(daemon, folder))
+    wait_until(lambda: len(probed(daemon, folder)) <= max(left - 10, 0), "they go", 30)
+    assert_small(daemon)
+
+
+@pytest.mark.parametrize("what", ["children", "forks"])
+def test_short_lived_children(daemon, playground, others, what):
+    others.rounds()
+    known = daemon.pids()
+    culprits, parents = playground.greedy(what, 3, processes=4)
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        others.rounds()
+        assert_small(daemon)
+    culprits.process.stdin.close()
+    assert culprits.line()["rounds"] > 300
+    culprits.kill()
+
+    wait_until(lambda: not daemon.pids() & set(parents), "they are gone")
+    assert_returned(daemon)
+    wait_until(lambda: daemon.pids() == known, "so are their children")
+    others.rounds()
+    assert_conserved(daemon.ctl("status"))
+
+
+def test_flood_of_events(narrow, playground):
+    """Losses without an end are repaired in between, and the repairs leave time for all else."""
+    others = playground.others(narrow)
+    others.rounds()
+    culprits, ledgers = playground.greedy("flood", 16)
+    (pid,) = ledgers
+    wait_until(lambda: lost(narrow, "ring_full") > 1000, "events are lost")
+    others.rounds()
+    before = lost(narrow, "ring_full")
+    others.rounds()
+    assert lost(narrow, "ring_full") > before, "it has gone on"
+    assert narrow.ctl("status")["events"]["recovered"] > 0
+    assert_small(narrow)
+    culprits.kill()
+    wait_until(lambda: pid not in narrow.pids(), "it is gone")
+    others.rounds()
+    assert_conserved(narrow.ctl("status"))
+
+
+def test_more_processes_than_there_is_room_for(narrow, playground):
+    others = playground.others(narrow)
+    others.rounds()
+    before = granted(narrow)
+    culprits, _ = playground.greedy("blocks", 3, processes=100)
+    others.rounds()
+    images = limits(narrow)["images"]
+    assert images["refused"] >= 100 - images["limit"] // 2 and images["used"] <= 40
+    _, ledgers = playground.greedy("blocks", 100, uid=OTHER)
+    ((pid, ledger),) = ledgers.items()
+    assert_equal_to_ledger(narrow, pid, ledger)
+    culprits.kill()
+    wait_until(lambda: granted(narrow)[0] <= before[0] + 1, "their images are returned")
+    others.rounds()
+
+
+def test_one_after_the_other(narrow, playground):
+    """Each finds less than the one before, but all find something, and others as much as they need."""
+    others = playground.others(narrow)
+    others.rounds()
+    count, held = 4000, []
+    for _ in range(8):
+        _, ledgers = playground.greedy("blocks", count)
+        ((pid, ledger),) = ledgers.items()
+        wait_until(lambda p=pid: narrow.process_row(p), "it is there")
+        wait_until(
+            lambda: as_entries(narrow.allocs(pid)) <= read_ledger(ledger)
+            and (len(narrow.allocs(pid)) == count or is_marked(narrow, pid)),
+            "all that it got is shown",
+        )
+        held.append(len(narrow.allocs(pid)))
+    assert held[0] == count > held[-1] >= NARROW_LIVE_OWN and held == sorted(held, reverse=True)
+    assert lost(narrow, "live_full") == 0
+    others.churns = others.churns[1:]  # its user has nothing left that it could grow into
+    others.rounds()
+
+
+def test_culprits_end_while_no_daemon_runs(start_fair, playground, bpffs):
+    """The next one gives back what they had."""
+    how = {"binary": NARROW, "pins": bpffs / "fair"}
+    first = start_fair(**how)
+    others = playground.others(first)
+    others.rounds()
+    before = granted(first)
+    culprits, ledgers = playground.greedy("blocks", 9000, processes=3)
+    wait_until(lambda: all(is_marked(first, pid) for pid in ledgers), "they are marked")
+    assert granted(first)[1] > before[1] + 9000
+    first.process.kill()
+    first.process.wait()
+    culprits.kill()
+
+    others.daemon = start_fair(**how)
+    others.rounds()
+    assert_returned(others.daemon, NARROW_LIVE_OWN)
+    assert others.daemon.pids() >= {churn.pid for churn in others.churns}
+
+
+def test_more_threads_than_there_is_room_for(narrow, playground):
+    others = playground.others(narrow)
+    others.rounds()
+    culprits, ledgers = playground.greedy("threads", 400)
+    ((pid, ledger),) = ledgers.items()
+    wait_until(lambda: is_marked(narrow, pid), "it is marked")
+    shown = as_entries(narrow.allocs(pid))
+    assert 50 < len(shown) < 400 and shown < read_ledger(ledger)
+    assert limits(narrow)["threads"]["refused"] >= 400 - len(shown)
+    others.rounds()
+    culprits.kill()
+    assert_returned(narrow, NARROW_LIVE_OWN)
+    others.rounds()
+
+
+FORK_IDLY = """
+import ctypes, os, signal, sys
+PR_SET_PDEATHSIG = 1
+runtime = ctypes.CDLL(os.environ["SIMCUDA_DIR"] + "/libcudart.so.13")
+def allocate():
+    assert runtime.cudaMalloc(ctypes.byref(ctypes.c_void_p()), ctypes.c_size_t(4096)) == 0
+allocate()
+children = []
+for _ in range(int(sys.argv[1])):
+    children.append(os.fork())
+    if not children[-1]:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal.pause()
+print('{"phase": "forked"}', flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_children_that_never_call(narrow, playground):
+    """They take nothing of what is known about the interpreters of others."""
+    shutil.copy2(os.path.realpath(PYTHON), playground.path / "python")
+    culprit = playground.start(playground.path / "python", "-c", FORK_IDLY, 200)
+    assert culprit.line()["phase"] == "forked"
+    other = playground.start(playground.path / "python", "-c", FORK_IDLY, 0)
+    assert other.line()["phase"] == "forked"
+
+    def named():
+        sites = narrow.ctl("sites", other.pid)["sites"] if narrow.process_row(other.pid) else []
+        return sites and sites[0]["python"]
+
+    stack = wait_until(named, "its stack is Python's")
+    assert [frame["function"] for frame in stack] == ["allocate", "<module>"]
+    assert narrow.process_row(culprit.pid)["python"]
+    culprit.step()
+    culprit.end()
