@@ -42,18 +42,26 @@ $(B)/unit/%: tests/unit/%.c $(LIBRARY) | $(B)/unit/
 	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -I. -Itests/simcuda -MMD -MP $< $(LIBRARY) \
 		-Wl,--as-needed $(LDFLAGS) $(DAEMON_LIBS) -lcmocka -lm -ldl -lpthread -o $@
 
-# Measurements; nothing in them passes or fails.
-BENCH := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/*.c))
+# Measurements; nothing in them passes or fails. What is called is compiled like simulated CUDA, so
+# that it begins with `push` and has frame pointers.
+BENCH := $(addprefix $(TOP)/bench/,armed pairs pairs.so functions.so)
 
-$(B)/bench/%: tests/bench/%.c $(LIBRARY) | $(B)/bench/
-	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -I. -MMD -MP $< $(LIBRARY) $(LDFLAGS) $(DAEMON_LIBS) -o $@
+$(TOP)/bench/armed: tests/bench/armed.c $(TOP)/libdaemon.a | $(TOP)/bench/
+	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -I. -MMD -MP $< $(TOP)/libdaemon.a $(LDFLAGS) $(DAEMON_LIBS) -o $@
+
+$(TOP)/bench/%.so: tests/bench/%.c include/macro.h | $(TOP)/bench/
+	$(call say,CC,$<)$(CC) $(SIM_CFLAGS) -fvisibility=default -shared $< -o $@ -lpthread -ldl
+
+$(TOP)/bench/pairs: tests/bench/pairs.c include/macro.h | $(TOP)/bench/
+	$(call say,CC,$<)$(CC) $(SIM_CFLAGS) $< -o $@ -lpthread -ldl
 
 bench: deps
-	$(MAKE) fixtures $(BENCH)
-	rm -rf $(TOP)/bench/simcuda && cp -r $(SIM) $(TOP)/bench/simcuda
-	$(TOP)/bench/pair_cost
-	$(MAKE) all
-	tests/bench/scrape.py
+	packaging/deps.sh mmdebstrap
+	$(MAKE) all fixtures bench-programs
+	tests/bench/peer.sh
+	tests/bench/bench.py
+
+bench-programs: $(BENCH)
 
 # Other kernels, emulated.
 matrix:
@@ -68,7 +76,6 @@ system:
 	$(MAKE) fixtures
 	tests/system/run.sh
 
-# A daemon whose limits are soon reached.
 # Daemons whose limits are soon reached, and one that loses events all the time.
 SMALL_BOUNDS := RING_BYTES=16384
 NARROW_BOUNDS := PROCESSES_MAX=64 LIVE_MAX=32768 LIVE_OWN=64 THREADS_MAX=512 RING_BYTES=65536
@@ -79,7 +86,7 @@ small:
 	$(MAKE) TOP=build/narrow BOUNDS="$(addprefix -D,$(NARROW_BOUNDS))" \
 		build/narrow$(if $(SANITIZE),/sanitize)/srtleakd
 
-tests: fixtures $(UNIT) $(BENCH) gpu all small
+tests: fixtures $(UNIT) $(if $(SANITIZE),,bench-programs) gpu all small
 
 # For long what the integration tests do for a minute. OPERATIONS=N, SEED=N
 soak: deps
@@ -102,4 +109,4 @@ lint-tidy: $(TOP)/gen/srtleak.skel.h
 		xargs -P $(shell nproc) -n 8 sh -c \
 		'clang-tidy --quiet "$$@" -- -std=gnu11 $(CPPFLAGS) 2>&1' sh
 
-.PHONY: fixtures small bench matrix system tests soak check lint lint-format lint-tidy
+.PHONY: fixtures small bench bench-programs matrix system tests soak check lint lint-format lint-tidy

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a scrape costs, and what memory the daemon takes, by how much there is to tell.
 
-usage: scrape.py [SCRAPES]   default 200 of each format
+usage: scrape.py [SCRAPES]   default 100 of each format
 
 Each column is a daemon of its own. "cpu" is time that the daemon ran, "blocked" thus at most: it has
 one thread, and events wait while it writes. Times as a client sees them include the client.
@@ -28,6 +28,7 @@ LOADS = [
     ("1000, all series", (1000, 20, 10), ("--max-series", "100000")),
     ("1 M allocs", (4, 250_000, 10), ()),
 ]
+SCRAPES = 100
 MIB = 1 << 20
 FORMATS = {"classic": "", "openmetrics": "\r\nAccept: application/openmetrics-text"}
 
@@ -111,13 +112,16 @@ def column(crowd, options, scrapes):
             daemon.stop()
 
 
-def main():
-    scrapes = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    columns = {title: column(crowd, options, scrapes) for title, crowd, options in LOADS}
-    print(f"{'':32}" + "".join(f"{title:>22}" for title in columns))
+def measure_all(scrapes):
+    """{title: {row: value}}"""
+    return {title: column(crowd, options, scrapes) for title, crowd, options in LOADS}
+
+
+def print_table(columns):
+    print(f"| | {' | '.join(columns)} |\n|{' --- |' * (len(columns) + 1)}")
     for row in next(iter(columns.values())):
-        print(f"{row:32}" + "".join(f"{found[row]:>22}" for found in columns.values()))
+        print(f"| {' | '.join([row, *(found[row] for found in columns.values())])} |")
 
 
 if __name__ == "__main__":
-    main()
+    print_table(measure_all(int(sys.argv[1]) if len(sys.argv) > 1 else SCRAPES))
