@@ -34,6 +34,25 @@ static __always_inline void supersede(struct process_image *p, struct thread *th
 	th->taken.id = 0;
 }
 
+/* Almost never is the address there already, so that is not looked at first. False: no room. */
+static __always_inline bool live_store(struct process_image *p, struct thread *th,
+				       const struct live_key *key, const struct live_value *value)
+{
+	if (!bpf_map_update_elem(&live, key, value, BPF_NOEXIST))
+		return true;
+	supersede(p, th, key);
+	return !bpf_map_update_elem(&live, key, value, BPF_ANY);
+}
+
+static __always_inline bool may_store(struct process_image *p, struct thread *th,
+				      const struct live_key *key)
+{
+	if (live_admit(p))
+		return true;
+	supersede(p, th, key);
+	return live_admit(p);
+}
+
 static __always_inline void alloc_failed(struct process_image *p, const struct thread *th,
 					 const volatile struct api_row *row, __s32 result)
 {
@@ -98,7 +117,7 @@ static __always_inline void alloc_record(struct pt_regs *ctx, struct task_struct
 		counted.id = value.id;
 		handle_put(p, key, &counted);
 	}
-	if (bpf_map_update_elem(&live, key, &value, BPF_ANY)) {
+	if (!live_store(p, th, key, &value)) {
 		live_leave(p);
 		count(COUNTER_DROPPED_LIVE_FULL);
 		__sync_fetch_and_add(&p->over_limit, 1);
@@ -134,8 +153,7 @@ static __always_inline void alloc_end(struct pt_regs *ctx, struct task_struct *t
 		__sync_fetch_and_add(&p->over_limit, 1);
 		return;
 	}
-	supersede(p, th, &key);
-	if (!live_admit(p)) {
+	if (!may_store(p, th, &key)) {
 		count(COUNTER_DROPPED_LIMIT);
 		__sync_fetch_and_add(&p->over_limit, 1);
 		return;

@@ -8,30 +8,19 @@
 #ifndef SRTLEAK_CUDA_H
 #define SRTLEAK_CUDA_H
 
-/* The process ceased to be tracked in the middle of a free: nobody is to be told, but it counts. */
-static __always_inline void forsake(struct thread *th)
-{
-	if (th->taken.id)
-		count(COUNTER_FREES_MATCHED);
-	th->taken.id = 0;
-}
-
 /* The outer frame is gone and its return was not seen (longjmp, exception). Had it begun to free,
  * the address may be in use again by now, so the entry stays out.
  */
-static __always_inline void abandon(struct process_image *p, struct thread *th)
+static __always_inline void abandon(struct task_struct *task, struct process_image *p,
+				    struct thread *th)
 {
-	bool is_same = p && p->image == th->image;
-
 	count(COUNTER_LOST_RETURN);
 	if (p)
 		__sync_fetch_and_add(&p->lost_returns, 1);
-	if (is_same && th->unmapped)
+	if (p && p->image == th->image && th->unmapped)
 		unmap_end(th, 0);
-	if (is_same && th->taken.id)
-		report_freed(p, th);
-	else
-		forsake(th);
+	if (th->taken.id)
+		report_freed(task, th);
 	th->outer_sp = 0;
 	th->taken.id = 0;
 }
@@ -65,8 +54,6 @@ static __always_inline void begin_call(struct pt_regs *ctx, struct process_image
 		free_begin(p, th, row);
 		return;
 	}
-	/* At the return its place holds the address of the kernel's trampoline. */
-	th->caller = read_user_u64(PT_REGS_SP(ctx));
 	th->extra = argument(ctx, row->extra_arg);
 	th->size = size_at_entry(ctx, th, row);
 	if (row->action == ACTION_UNMAP)
@@ -99,7 +86,7 @@ int api_entry(struct pt_regs *ctx)
 		return 0;
 	p = process_get(task);
 	if (th->outer_sp)
-		abandon(p, th);
+		abandon(task, p, th);
 	th->outer_sp = PT_REGS_SP(ctx);
 	th->done_sp = 0;
 	th->cookie = cookie;
@@ -182,12 +169,16 @@ int api_return(struct pt_regs *ctx)
 		return 0;
 	th->outer_sp = 0;
 	th->done_sp = entry_sp;
-	p = process_find(task);
-	if (!p || p->image != th->image) {
-		forsake(th);
+	if (row->action == ACTION_FREE && th->taken.id && !(__s32)PT_REGS_RC(ctx)) {
+		report_freed(task, th);
+		th->taken.id = 0;
 		return 0;
 	}
-	end_call(ctx, task, p, th, row);
+	p = process_find(task);
+	if (p && p->image == th->image)
+		end_call(ctx, task, p, th, row);
+	else if (th->taken.id)
+		report_freed(task, th);
 	th->taken.id = 0;
 	return 0;
 }

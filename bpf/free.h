@@ -72,11 +72,20 @@ static __always_inline void free_failed(struct process_image *p, struct thread *
 	live_undo(p, key, &th->taken, result);
 }
 
-/* An EVENT_FREE says which row has freed, in place of a result. */
-static __always_inline void report_freed(struct process_image *p, struct thread *th)
+/* An EVENT_FREE says which row has freed, in place of a result. That the image is still there does
+ * not matter, so it is not looked up: this is how nearly every free ends.
+ */
+static __always_inline void report_freed(struct task_struct *task, struct thread *th)
 {
+	struct process_image *p;
+
 	count(COUNTER_FREES_MATCHED);
-	report(p, EVENT_FREE, th->pointer, &th->taken, COOKIE_API(th->cookie));
+	if (emit(EVENT_FREE, th->image, th->pointer, &th->taken, COOKIE_API(th->cookie),
+		 bpf_ktime_get_boot_ns(), false))
+		return;
+	p = process_find(task);
+	if (p && p->image == th->image)
+		__sync_fetch_and_add(&p->lost_events, 1);
 }
 
 static __always_inline void free_end(struct process_image *p, struct thread *th,
@@ -91,8 +100,6 @@ static __always_inline void free_end(struct process_image *p, struct thread *th,
 
 	if (result) {
 		free_failed(p, th, &key, result);
-	} else if (th->taken.id) {
-		report_freed(p, th);
 	} else if (th->stashed && row->space == SPACE_POOL) {
 		pool_report(p, EVENT_POOL, th->pointer, &th->stash, 0, 1);
 	} else if (th->pointer && !th->shared && !th->stashed) { /* freeing NULL does nothing */

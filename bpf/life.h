@@ -32,7 +32,7 @@ static __always_inline struct thread *thread_end(struct task_struct *task)
 	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
 
 	if (th && th->outer_sp)
-		abandon(process_find(task), th);
+		abandon(task, process_find(task), th);
 	return th;
 }
 

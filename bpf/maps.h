@@ -46,7 +46,6 @@ struct thread {
 	__u64 pointer;  /* where the result will be, or the pointer itself */
 	__u64 size;     /* bytes, or where the pitch will be */
 	__u64 extra;
-	__u64 caller;            /* return address */
 	struct live_value taken; /* by a free; id 0: nothing was */
 	struct handle stash;     /* likewise, of what is no allocation */
 	__u32 image;
@@ -68,9 +67,11 @@ struct thread {
 	__u32 flags;
 	__u32 fresh;  /* the stack is seen for the first time */
 	__u32 member; /* the image that this record counts for */
+	__u32 zero;
+	__u32 window_bytes;
+	__u64 window; /* address of what stands in a walk's window, and so many bytes */
 	struct context_call calls[FAMILY_MAX];
 	__u64 words[STACK_WORDS];
-	__u8 frame[136]; /* of Python, as read from the process */
 };
 
 struct {

@@ -80,6 +80,39 @@ static __always_inline const struct python_target *python_of(struct task_struct 
 	return target;
 }
 
+/* A call's frames lie behind its caller's in one block of memory, if they are no generator's, so a
+ * piece of it is read at once, which stays inside the page that the frame begins in: what else is
+ * there may not be mapped. It stands at the end of the words, where no stack comes before it is
+ * complete. NULL where the frame is not readable.
+ */
+#define PYTHON_WINDOW 1280U
+#define PYTHON_WINDOW_AT (STACK_WORDS - PYTHON_WINDOW / 8 - 8) /* and room for wrong offsets */
+_Static_assert(PYTHON_WINDOW_AT > 2 + 2 * PYTHON_FRAMES_MAX, "pairs and the window fit");
+#define PAGE_BYTES 4096ULL
+
+static __always_inline const __u8 *python_frame(struct thread *th, __u64 frame)
+{
+	__u8 *bytes = (__u8 *)&th->words[PYTHON_WINDOW_AT];
+	__u64 at = frame - th->window;
+
+	if (at > PYTHON_WINDOW || at + PYTHON_FRAME_READ > th->window_bytes) {
+		__u64 start = frame + PYTHON_FRAME_READ - PYTHON_WINDOW;
+		__u64 page = frame & ~(PAGE_BYTES - 1);
+
+		if (start < page)
+			start = page;
+		at = frame - start;
+		th->window = start;
+		th->window_bytes = at + PYTHON_FRAME_READ;
+		asm volatile("" : "+r"(at));
+		if (at > PYTHON_WINDOW - PYTHON_FRAME_READ ||
+		    bpf_probe_read_user(bytes, at + PYTHON_FRAME_READ, (const void *)start))
+			return NULL;
+	}
+	asm volatile("" : "+r"(at)); /* lest the check be made of something else */
+	return at > PYTHON_WINDOW - PYTHON_FRAME_READ ? NULL : bytes + at;
+}
+
 static __always_inline void python_walk(struct task_struct *task, struct thread *th)
 {
 	const struct python_target *target = python_of(task);
@@ -91,23 +124,55 @@ static __always_inline void python_walk(struct task_struct *task, struct thread 
 		return;
 	layout = &python_layouts[target->layout];
 	frame = python_top_frame(task, target, layout);
+	th->window_bytes = 0;
 	for (i = 0; i < PYTHON_FRAMES_MAX && frame; i++) {
+		const __u8 *copy = python_frame(th, frame);
 		__u64 code, instr;
 
-		if (bpf_probe_read_user(th->frame, PYTHON_FRAME_READ, (const void *)frame)) {
+		if (!copy) {
 			th->flags |= STACK_PYTHON_TRUNCATED;
 			return;
 		}
-		frame = *(__u64 *)(th->frame + (layout->frame_previous & 0x7f));
-		if (th->frame[layout->frame_owner & 0x7f] >= layout->frame_shim)
+		frame = *(__u64 *)(copy + (layout->frame_previous & 0x7f));
+		if (copy[layout->frame_owner & 0x7f] >= layout->frame_shim)
 			continue;
-		code = *(__u64 *)(th->frame + (layout->frame_code & 0x7f)) &
+		code = *(__u64 *)(copy + (layout->frame_code & 0x7f)) &
 		       ~(__u64)layout->code_tag_mask;
-		instr = *(__u64 *)(th->frame + (layout->frame_instr & 0x7f));
+		instr = *(__u64 *)(copy + (layout->frame_instr & 0x7f));
 		python_push(th, code, instr);
 	}
 	if (frame)
 		th->flags |= STACK_PYTHON_TRUNCATED;
+}
+
+/* Frames lie near each other, and each read of a process's memory has its price, so where they do a
+ * piece of the stack is read at once. It stands behind what a stack without Python can fill of the
+ * words.
+ */
+#define WINDOW_WORDS 256U
+#define WINDOW_AT (STACK_WORDS - WINDOW_WORDS)
+#define WINDOW_BYTES (WINDOW_WORDS * sizeof(__u64))
+_Static_assert(WINDOW_AT > 1 + NATIVE_FRAMES_MAX, "a native stack and the window fit");
+
+/* The two words at an address of the stack; NULL where they are not readable. */
+static __always_inline const __u64 *window_pair(struct thread *th, __u64 addr, bool is_near)
+{
+	__u64 at = addr - th->window;
+	__u64 *words = &th->words[WINDOW_AT];
+
+	if (at > WINDOW_BYTES || at + 2 * sizeof(__u64) > th->window_bytes) {
+		at = 0;
+		th->window = addr;
+		th->window_bytes = WINDOW_BYTES;
+		/* Near its end the stack is shorter than the window. */
+		if (!is_near || bpf_probe_read_user(words, WINDOW_BYTES, (const void *)addr)) {
+			th->window_bytes = 2 * sizeof(__u64);
+			if (bpf_probe_read_user(words, 2 * sizeof(__u64), (const void *)addr))
+				return NULL;
+		}
+	}
+	asm volatile("" : "+r"(at)); /* lest the check be made of something else */
+	return at > WINDOW_BYTES - 2 * sizeof(__u64) ? NULL : &words[at / sizeof(__u64)];
 }
 
 static __always_inline bool native_push(struct thread *th, __u64 address)
@@ -122,27 +187,32 @@ static __always_inline bool native_push(struct thread *th, __u64 address)
 	return true;
 }
 
-/* The caller, as noted at the entry; then its callers by frame pointers, as long as they make
- * sense. Below a Python stack the rest is the interpreter's own frames, which tell nothing.
+/* The caller, which the kernel has put where it was before the probe; then its callers by frame
+ * pointers, as long as they make sense. Below a Python stack the rest is the interpreter's own
+ * frames, which tell nothing.
  */
 static __always_inline void native_walk(struct pt_regs *ctx, struct thread *th)
 {
 	__u64 sp = PT_REGS_SP(ctx), fp = PT_REGS_FP(ctx);
-	__u64 pair[2];
 	__u32 i;
 
-	if (!native_push(th, th->caller) || th->python)
+	if (!native_push(th, PT_REGS_IP(ctx)) || th->python)
 		return;
+	th->window_bytes = 0;
 	for (i = 0; i < NATIVE_FRAMES_MAX; i++) {
-		if (fp <= sp || fp & 7 ||
-		    bpf_probe_read_user(pair, sizeof(pair), (const void *)fp) || !pair[1])
+		const __u64 *pair;
+
+		if (fp <= sp || fp & 7)
 			return;
+		pair = window_pair(th, fp, fp - sp < WINDOW_BYTES / 2);
+		if (!pair || !pair[1])
+			return;
+		sp = fp;
+		fp = pair[0];
 		if (!native_push(th, pair[1])) {
 			th->flags |= STACK_NATIVE_TRUNCATED;
 			return;
 		}
-		sp = fp;
-		fp = pair[0];
 	}
 }
 

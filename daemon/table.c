@@ -136,6 +136,13 @@ static bool crowded(const struct table *t)
 	return !t->slots || t->count + 1 > t->homes / 8 * 7;
 }
 
+int table_reserve(struct table *t, size_t count)
+{
+	size_t homes = count + count / 7 + 1;
+
+	return homes > MAX(t->homes, MIN_HOMES) ? resize(t, homes) : 0;
+}
+
 int table_add(struct table *t, uint64_t key, void **ret_entry)
 {
 	uint64_t hash = hash_of(key);

@@ -33,6 +33,10 @@ void table_clear(struct table *t); /* frees the memory; the table can be used ag
 /* NULL where there is none. */
 void *table_find(const struct table *t, uint64_t key);
 
+/* Makes room for so many entries at once; a larger table stays as it is. -ENOMEM: nothing changed.
+ */
+int table_reserve(struct table *t, size_t count);
+
 /* Adds a zeroed entry. Returns 1 where it was added, 0 where the key is there already (ret_entry is
  * that one), -ENOMEM.
  */

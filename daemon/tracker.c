@@ -511,8 +511,11 @@ static int repair_image(pid_t pid, const struct process_image *image, void *user
 	struct repair *r = userdata;
 	void *entry;
 	int added = table_add(&r->seen, image->image, &entry);
+	struct process *p = process_of(r->tracker, image->image, pid, image->start_ns);
 
-	(void)process_of(r->tracker, image->image, pid, image->start_ns);
+	/* Without the room it grows step by step. */
+	if (p)
+		(void)table_reserve(&p->allocs, MIN(image->live, LIVE_MAX));
 	return added < 0 ? added : 0;
 }
 

@@ -148,7 +148,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 static void report(struct armed *a)
 {
 	struct probes_cost costs[PROBES_PROGRAMS];
-	uint64_t counters[COUNTER_MAX] = {0}, runs = 0;
+	uint64_t counters[COUNTER_SLOTS] = {0}, runs = 0;
 	double seconds = 0;
 	size_t n;
 
