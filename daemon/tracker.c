@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <string.h>
-#include <sys/epoll.h>
 
 #include "clock.h"
 #include "log.h"
 #include "macro.h"
 #include "names.h"
-#include "procfs.h"
+#include "roster.h"
 #include "sweep.h"
 #include "symbols.h"
 #include "tracker.h"
@@ -49,261 +48,16 @@ void tracker_done(struct tracker *t)
 	watch_done(&t->watch);
 }
 
-struct process *tracker_find(const struct tracker *t, pid_t pid)
-{
-	struct process_ref *ref = table_find(&t->processes, (uint64_t)pid);
-
-	return ref ? ref->process : NULL;
-}
-
-static struct process *find_image(const struct tracker *t, uint32_t image)
-{
-	struct process_ref *ref = table_find(&t->images, image);
-
-	return ref ? ref->process : NULL;
-}
-
-/* Takes entries of the live map out; returns how many there were. */
-static size_t forget_allocations(struct tracker *t, struct process *p)
-{
-	struct live_key keys[RELEASE_BATCH];
-	size_t n = 0, removed = 0;
-
-	table_foreach (&p->allocs, struct alloc, alloc) {
-		keys[n++] = (struct live_key){
-			.addr = alloc->ptr,
-			.image = p->image,
-			.space = api_rows[alloc->api].space,
-		};
-		if (n == RELEASE_BATCH) {
-			removed += probes_forget(t->probes, keys, n);
-			n = 0;
-		}
-	}
-	return removed + probes_forget(t->probes, keys, n);
-}
-
-static size_t forget_stacks(struct tracker *t, struct process *p)
-{
-	size_t removed = 0;
-
-	table_foreach (&p->stacks, struct site_ref, ref)
-		removed += probes_forget_stack(t->probes, p->image, ref->stack);
-	return removed;
-}
-
-/* What a process held is gone: from the tables, and from the kernel's maps. There it had `live`
- * entries, where that is known. Only when all that the kernel has of it is out may others have the
- * room; if there is more than was known here, the next repair sees to it.
- */
-#define LIVE_UNKNOWN UINT64_MAX
-static void release(struct tracker *t, struct process *p, uint64_t live)
-{
-	const struct grants *grants = probes_grants(t->probes);
-	size_t removed = forget_allocations(t, p), chunks = forget_stacks(t, p);
-
-	if (p->image && removed >= live && chunks >= grants_of(grants, p->image, SHARED_CHUNKS))
-		probes_release(t->probes, p->image);
-	else if (p->image)
-		t->is_behind = true;
-	t->allocations -= p->allocs.count;
-	t->litter += p->image != 0;
-	table_remove(&t->images, p->image);
-	process_empty(p);
-	p->image = 0;
-}
-
 /* What those who watch are told costs others a comparison. */
-
 static void tell(struct tracker *t, const struct process *p, const struct event *event)
 {
 	if (t->watch.count > 0)
 		watch_event(&t->watch, p, event);
 }
 
-static void tell_life(struct tracker *t, const struct process *p, enum watch_type type,
-		      uint64_t time_ns)
-{
-	if (t->watch.count > 0)
-		watch_life(&t->watch, p, type, time_ns);
-}
-
-static void forget_process(struct tracker *t, struct process *p, uint64_t live)
-{
-	release(t, p, live);
-	quota_give(&t->quotas.processes, p->uid, 1);
-	probes_drop_python(t->probes, p->pid, p->start_ticks);
-	/* The exit may have come before the note. */
-	probes_drop_note(t->probes, p->pid, p->start_ticks);
-	table_remove(&t->processes, (uint64_t)p->pid);
-	process_free(p);
-}
-
-static void end_process(struct tracker *t, struct process *p, uint64_t time_ns, uint64_t live)
-{
-	ends_note(&t->ends, p->pid, time_ns);
-	tell_life(t, p, WATCH_EXIT, time_ns);
-	forget_process(t, p, live);
-}
-
-/* It lives on, but is not ours to track. */
-static void leave_process(struct tracker *t, struct process *p)
-{
-	watch_left(&t->watch, p);
-	forget_process(t, p, LIVE_UNKNOWN);
-}
-
-/* It has ended unnoticed; this is when it was noticed. */
-static void remove_process(struct tracker *t, struct process *p)
-{
-	end_process(t, p, clock_boottime_ns(), LIVE_UNKNOWN);
-}
-
-static int on_ended(sd_event_source *source, int fd, uint32_t revents, void *userdata)
-{
-	struct tracker *t = userdata;
-	uint64_t start_ticks = 0;
-	struct process *p;
-	pid_t pid = 0;
-
-	(void)fd;
-	(void)revents;
-	table_foreach (&t->processes, struct process_ref, ref)
-		if (ref->process->ended == source) {
-			pid = ref->process->pid;
-			start_ticks = ref->process->start_ticks;
-		}
-	/* Its last events are in the ring; they may remove it, and its pid may be another's. If
-	 * there are too many for one turn, we are called again.
-	 */
-	if (probes_consume(t->probes))
-		return 0;
-	p = tracker_find(t, pid);
-	if (p && p->start_ticks == start_ticks)
-		remove_process(t, p);
-	return 0;
-}
-
-/* An earlier daemon may have seen more of it than can be seen now. */
-static void recall(struct process *p, const struct tracker *t)
-{
-	struct tracked note;
-
-	if (probes_noted(t->probes, p->pid, &note) < 0 || note.start_ticks != p->start_ticks) {
-		if (p->start_ticks < t->admission.unseen_before)
-			p->partial |= 1U << PARTIAL_LATE_ATTACH;
-		return;
-	}
-	p->partial = note.partial & ((1U << PARTIAL_MAX) - 1);
-	p->partial_logged = p->partial; /* by that daemon */
-	if (note.attached_at > 0)
-		p->attached_at = (double)note.attached_at / 1e6;
-}
-
-static void note(struct process *p, const struct probes *probes)
-{
-	const struct tracked note = {
-		.start_ticks = p->start_ticks,
-		.attached_at = (uint64_t)(p->attached_at * 1e6),
-		.partial = p->partial,
-	};
-	int r = 0;
-
-	if (p->noted_partial != p->partial || !p->is_noted)
-		r = probes_note(probes, p->pid, &note);
-	p->is_noted = r == 0;
-	p->noted_partial = p->partial;
-}
-
-/* Finding out about a process takes time, of which its user's others may have used up what there
- * is.
- */
-static struct process *get_to_know(struct tracker *t, pid_t pid)
-{
-	struct quotas *q = &t->quotas;
-	struct process *p = NULL;
-	uid_t uid = (uid_t)-1;
-	pid_t inner;
-
-	(void)procfs_status(pid, &uid, &inner);
-	if (!quota_has(&q->time, uid, 0, 1))
-		q->time.refused++;
-	else if (quota_take(&q->processes, uid, 0, 1))
-		p = process_new(pid, q);
-	else
-		log_limited(LOG_LEVEL_WARNING,
-			    "process %d: not tracked: user %u has as many processes as there is "
-			    "room for",
-			    pid, uid);
-	if (!p) {
-		put_off_note(&t->put_off, pid);
-		return NULL;
-	}
-	if (p->uid != uid) { /* it has ended, or has changed its user, meanwhile */
-		quota_give(&q->processes, uid, 1);
-		quota_charge(&q->processes, p->uid, 1);
-	}
-	return p;
-}
-
-static struct process *add_known(struct tracker *t, struct process *p, uint64_t time_ns)
-{
-	struct process_ref *ref;
-
-	if (table_add(&t->processes, (uint64_t)p->pid, (void **)&ref) < 0) {
-		quota_give(&t->quotas.processes, p->uid, 1);
-		return process_free(p);
-	}
-	ref->process = p;
-	p->found_ns = time_ns;
-	if (p->pidfd >= 0 &&
-	    sd_event_add_io(t->loop, &p->ended, p->pidfd, EPOLLIN, on_ended, t) < 0)
-		log_warning("process %d: its end cannot be watched", p->pid);
-	recall(p, t);
-	note(p, t->probes);
-	process_find_python(p, t->probes);
-	tell_life(t, p, WATCH_START, time_ns);
-	return p;
-}
-
-static struct process *add_process(struct tracker *t, pid_t pid, uint64_t time_ns)
-{
-	uint64_t began;
-	struct process *p = NULL;
-
-	if (put_off_holds(&t->put_off, pid)) {
-		t->is_behind = true;
-		return NULL;
-	}
-	began = quota_time();
-	if (admission_admits(&t->admission, pid)) {
-		p = get_to_know(t, pid);
-		t->is_behind |= !p;
-	}
-	if (p)
-		p = add_known(t, p, time_ns);
-	if (p)
-		quota_charge(&t->quotas.time, p->uid, quota_time() - began);
-	return p;
-}
-
 bool tracker_puts_off(const struct tracker *t, pid_t pid)
 {
 	return put_off_holds(&t->put_off, pid);
-}
-
-/* The entry of a pid, made anew where another process has it now; there is news of it from time_ns.
- */
-static struct process *current_process(struct tracker *t, pid_t pid, uint64_t time_ns)
-{
-	struct process *p = tracker_find(t, pid);
-	uint64_t ticks;
-
-	if (p && procfs_start_ticks(pid, &ticks) == 0 && ticks != p->start_ticks) {
-		remove_process(t, p);
-		p = NULL;
-	}
-	return p ? p : add_process(t, pid, time_ns);
 }
 
 struct process *tracker_discover(struct tracker *t, pid_t pid, bool late, uint64_t time_ns)
@@ -315,16 +69,16 @@ struct process *tracker_discover(struct tracker *t, pid_t pid, bool late, uint64
 		p = tracker_find(t, pid);
 	if (!p && ends_outdate(&t->ends, pid, time_ns))
 		return NULL;
-	p = current_process(t, pid, time_ns);
+	p = roster_current(t, pid, time_ns);
 	if (!p)
 		return NULL;
 	if (p->is_gone) {
-		remove_process(t, p);
+		roster_remove(t, p);
 		return NULL;
 	}
 	if (late)
 		p->partial |= 1U << PARTIAL_LATE_ATTACH;
-	note(p, t->probes);
+	roster_note(p, t->probes);
 	notices_partial(&t->notices, p);
 	/* It may have been found before its interpreter was ready. */
 	process_find_python(p, t->probes);
@@ -337,7 +91,7 @@ int tracker_untrack(struct tracker *t, pid_t pid)
 	struct process *p = tracker_find(t, pid);
 
 	if (r >= 0 && p)
-		leave_process(t, p);
+		roster_leave(t, p);
 	return r;
 }
 
@@ -354,7 +108,7 @@ void tracker_rescope(struct tracker *t)
 		pids[n++] = ref->process->pid;
 	for (size_t i = 0; i < n; i++)
 		if (!admission_admits(&t->admission, pids[i]))
-			leave_process(t, tracker_find(t, pids[i]));
+			roster_leave(t, tracker_find(t, pids[i]));
 }
 
 void tracker_executed(struct tracker *t, pid_t pid, uint64_t time_ns)
@@ -363,7 +117,7 @@ void tracker_executed(struct tracker *t, pid_t pid, uint64_t time_ns)
 
 	/* An image that has called is ended by its own event, in order with its calls. */
 	if (p && !p->image && p->found_ns < time_ns)
-		end_process(t, p, time_ns, 0);
+		roster_end(t, p, time_ns, 0);
 	ends_note(&t->ends, pid, time_ns);
 }
 
@@ -373,33 +127,6 @@ void tracker_mapped(struct tracker *t, pid_t pid)
 
 	if (p)
 		modules_changed(p->modules);
-}
-
-/* The process that an image belongs to, of which there is news from time_ns; NULL where it is over.
- */
-static struct process *process_of(struct tracker *t, uint32_t image, pid_t pid, uint64_t time_ns)
-{
-	struct process *p = find_image(t, image);
-	struct process_ref *ref;
-
-	if (p)
-		return p;
-	if (admission_is_dropped(&t->admission, image))
-		return NULL;
-	p = current_process(t, pid, time_ns);
-	/* News of a predecessor must not be taken for its successor's. */
-	if (!p || p->image > image || time_ns / NS_PER_TICK < p->start_ticks)
-		return NULL;
-	if (p->image) {
-		tell_life(t, p, WATCH_EXIT, time_ns);
-		tell_life(t, p, WATCH_START, time_ns);
-		release(t, p, LIVE_UNKNOWN);
-	}
-	if (table_add(&t->images, image, (void **)&ref) < 0)
-		return NULL;
-	ref->process = p;
-	p->image = image;
-	return p;
 }
 
 /* Takes back what was recorded of an image that is not tracked. Of one that was put off it stays.
@@ -444,8 +171,8 @@ void tracker_event(const struct event *event, void *userdata)
 	t->events++;
 	if (event->api >= API_MAX || (event->type == EVENT_ALLOC && event->kind >= KIND_MAX))
 		return;
-	p = over ? find_image(t, event->image)
-		 : process_of(t, event->image, (pid_t)event->tgid, event->time_ns);
+	p = over ? roster_image(t, event->image)
+		 : roster_of(t, event->image, (pid_t)event->tgid, event->time_ns);
 	if (!p) {
 		disown(t, event);
 		return;
@@ -483,7 +210,7 @@ void tracker_event(const struct event *event, void *userdata)
 		break;
 	case EVENT_EXEC:
 	case EVENT_EXIT:
-		end_process(t, p, event->time_ns, event->size);
+		roster_end(t, p, event->time_ns, event->size);
 		break;
 	default: /* EVENT_START: known by now */
 		break;
@@ -511,7 +238,7 @@ static int repair_image(pid_t pid, const struct process_image *image, void *user
 	struct repair *r = userdata;
 	void *entry;
 	int added = table_add(&r->seen, image->image, &entry);
-	struct process *p = process_of(r->tracker, image->image, pid, image->start_ns);
+	struct process *p = roster_of(r->tracker, image->image, pid, image->start_ns);
 
 	/* Without the room it grows step by step. */
 	if (p)
@@ -532,7 +259,7 @@ static int repair_ended(struct repair *r)
 		if (ref->process->image && is_over(r, ref->process->image))
 			ended[n++] = ref->process->pid;
 	for (size_t i = 0; i < n; i++)
-		remove_process(t, tracker_find(t, ended[i]));
+		roster_remove(t, tracker_find(t, ended[i]));
 	return 0;
 }
 
@@ -554,7 +281,7 @@ static void repair_ended_context(struct repair *r, struct process *p, const stru
 static void repair_pool(uint32_t image, uint64_t handle, const struct handle *known, void *userdata)
 {
 	struct repair *r = userdata;
-	struct process *p = find_image(r->tracker, image);
+	struct process *p = roster_image(r->tracker, image);
 
 	if (p)
 		pools_restore(&p->pools, handle, known);
@@ -564,7 +291,7 @@ static int repair_live(const struct live_key *key, const struct live_value *valu
 {
 	struct repair *r = userdata;
 	struct tracker *t = r->tracker;
-	struct process *p = find_image(t, key->image);
+	struct process *p = roster_image(t, key->image);
 	struct event event = {
 		.id = value->id,
 		.addr = key->addr,
@@ -729,7 +456,7 @@ static void note_losses(struct tracker *t, struct process *p)
 
 	if (!p->image && grants_refused(probes_grants(t->probes), p->pid, p->start_ticks)) {
 		p->partial |= 1U << PARTIAL_LIMIT;
-		note(p, t->probes);
+		roster_note(p, t->probes);
 	}
 	if (!p->image || probes_image(t->probes, p->pid, &image) < 0 || image.image != p->image)
 		return;
@@ -740,7 +467,7 @@ static void note_losses(struct tracker *t, struct process *p)
 		p->partial |= 1U << PARTIAL_LIMIT;
 	if (image.lost_returns > 0)
 		p->partial |= 1U << PARTIAL_LOST;
-	note(p, t->probes);
+	roster_note(p, t->probes);
 }
 
 void tracker_recover(struct tracker *t)

@@ -72,7 +72,12 @@ bool tracker_puts_off(const struct tracker *t, pid_t pid);
  */
 void tracker_recover(struct tracker *t);
 
-struct process *tracker_find(const struct tracker *t, pid_t pid);
+static inline struct process *tracker_find(const struct tracker *t, pid_t pid)
+{
+	struct process_ref *ref = (struct process_ref *)table_find(&t->processes, (uint64_t)pid);
+
+	return ref ? ref->process : NULL;
+}
 
 /* Ends the tracking of a process for the rest of its life; returns as admission_decree() does. */
 int tracker_untrack(struct tracker *t, pid_t pid);
