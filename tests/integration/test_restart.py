@@ -128,7 +128,7 @@ def test_library_replaced_while_no_daemon_runs(restart, workload, private_librar
     "attach,how", [("multi", signal.SIGTERM), ("multi", signal.SIGINT), ("perf", signal.SIGTERM)]
 )
 def test_end_leaves_nothing(restart, attach, how):
-    daemon = restart("--attach", attach)
+    daemon = restart("--attach", attach, libraries=(str(SIM / "libcudart.so.13"),))
     held = kernel.held_by(daemon.process.pid)
     assert held and daemon.ctl("status")["pins"] == str(daemon.pins)
     assert daemon.stop(how) == 0
