@@ -25,21 +25,32 @@ static __always_inline void abandon(struct task_struct *task, struct process_ima
 	th->taken.id = 0;
 }
 
-/* An entry at the very stack pointer of the outer one is one of three things. A second probe on the
- * same code: on overlayfs one library looks like two files, and has a link for each. A tail call
- * out of the outer function, whose return address has been replaced by the kernel's trampoline. Or
- * the next call at this depth, and the outer one's return was never seen.
+/* Whether the function whose entry had this stack pointer has yet to return: the kernel has put its
+ * trampoline in place of the return address.
+ */
+static __always_inline bool is_to_return(struct task_struct *task, __u64 sp)
+{
+	return read_user_u64(sp) == BPF_CORE_READ(task, mm, uprobes_state.xol_area, vaddr);
+}
+
+/* A deeper entry is made by the outer call, unless that was left (longjmp, exception): none of
+ * these functions calls itself, and where the return address has been written over there is no
+ * outer call any more. An entry at the very stack pointer of the outer one is one of three things.
+ * A second probe on the same code: on overlayfs one library looks like two files, and has a link
+ * for each. A tail call out of the outer function. Or the next call at this depth, and the outer
+ * one's return was never seen.
  */
 static __always_inline bool is_inner(struct pt_regs *ctx, struct task_struct *task,
 				     const struct thread *th, __u32 cookie)
 {
 	__u64 sp = PT_REGS_SP(ctx);
 
-	if (sp != th->outer_sp)
-		return sp < th->outer_sp;
-	if (COOKIE_API(cookie) == COOKIE_API(th->cookie) && cookie != th->cookie)
+	if (sp > th->outer_sp || (sp < th->outer_sp && cookie == th->cookie))
+		return false;
+	if (sp == th->outer_sp && COOKIE_API(cookie) == COOKIE_API(th->cookie) &&
+	    cookie != th->cookie)
 		return true;
-	return read_user_u64(sp) == BPF_CORE_READ(task, mm, uprobes_state.xol_area, vaddr);
+	return is_to_return(task, th->outer_sp);
 }
 
 static __always_inline void begin_call(struct pt_regs *ctx, struct process_image *p,

@@ -126,19 +126,16 @@ __noinline __u64 unmap_one(__u64 at, __u64 left)
 static __always_inline void unmap_begin(struct process_image *p, struct thread *th)
 {
 	__u64 at = th->pointer, left = th->size;
-	bool all_known = true;
 	__u32 i;
 
 	for (i = 0; i < UNMAP_MAX && left; i++) {
-		__u64 size = unmap_one(at, left);
+		__u64 size = unmap_one(at, left) ?: UNMAP_STEP;
 
-		all_known = all_known && size;
-		size = size ?: UNMAP_STEP;
 		at += size;
 		left -= size < left ? size : left;
 	}
 	th->unmapped = i;
-	if (left && all_known)
+	if (left)
 		handle_lost(p);
 }
 

@@ -27,7 +27,7 @@ from bench_tools import (
 ROUNDS = 7
 PAIRS = 10_000
 DEPTH = 20
-# Processes, allocations of each. The tables hold 2^20, half of it of one process.
+# Processes, allocations of each. The tables hold 2^21 (share.h).
 ALLOCATIONS = [(1, 1_000), (1, 10_000), (1, 100_000), (4, 250_000), (20, 500_000)]
 PROCESSES = [(1, 100), (10, 100), (100, 100), (1_000, 100)]
 SETTLED_S = 90

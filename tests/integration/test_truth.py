@@ -139,8 +139,8 @@ def start_jump(start_daemon, workload, tmp_path):
     program = tmp_path / "libcudart.so.12"
     shutil.copy(JUMP, program)
 
-    def start(how):
-        process = workload(program, how)
+    def start(*how):
+        process = workload(program, *how)
         assert process.line() == {"phase": "started"}
         daemon = start_daemon("--pid", str(process.pid), libraries=(str(program),))
         process.step()
@@ -149,9 +149,10 @@ def start_jump(start_daemon, workload, tmp_path):
     return start
 
 
+@pytest.mark.parametrize("later", [(), ("deeper",)], ids=["shallower", "deeper"])
 @pytest.mark.parametrize("how", ["return", "longjmp", "signal", "thread"])
-def test_call_that_never_returns(start_jump, how):
-    daemon, process = start_jump(how)
+def test_call_that_never_returns(start_jump, how, later):
+    daemon, process = start_jump(how, *later)
     assert process.line() == {"phase": "kept"}
     wait_until(lambda: len(daemon.allocs(process.pid)) == KEPT_AFTER_JUMP, "later calls are seen")
     lost = how != "return"

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Leaves calls of its own cudaMalloc() in ways that never return.
  *
- * usage: jump HOW, with HOW one of return, again, longjmp, signal, thread, exec
+ * usage: jump HOW [deeper], with HOW one of return, again, longjmp, signal, thread, exec
  *
  * The program exports cudaMalloc() itself, as one with a runtime linked in would, and is probed
  * when it is started under the name of a CUDA runtime. A line on stdin lets it make the call that
- * is lost and then KEPT calls that return (again: all of them the same address); after each step
+ * is lost and then KEPT calls that return (again: all of them the same address; deeper: with more
+ * frames above them than the lost one had, not fewer); after each step
  * it prints {"phase":NAME}.
  */
 #include <pthread.h>
@@ -18,6 +19,7 @@
 #include "macro.h"
 
 #define KEPT 7
+#define DEPTH 16
 #define SIZE 4096
 #define BASE 0x100000000000ULL
 
@@ -25,7 +27,7 @@ int cudaMalloc(void **ptr, size_t size);
 
 static void (*leave)(void);
 static sigjmp_buf outside;
-static bool again;
+static bool again, deeper;
 
 /* Frames that a later call does not have above it. */
 static __attribute__((noinline)) int call(unsigned int depth)
@@ -81,7 +83,7 @@ static void *lose(void *arg)
 {
 	(void)arg;
 	if (sigsetjmp(outside, 1) == 0)
-		call(16);
+		call(deeper ? 0 : DEPTH);
 	return NULL;
 }
 
@@ -117,12 +119,13 @@ int main(int argc, char **argv)
 
 	signal(SIGUSR1, on_signal);
 	again = argc > 1 && strcmp(argv[1], "again") == 0;
+	deeper = argc > 2 && strcmp(argv[2], "deeper") == 0;
 	step("started");
 	for (size_t i = 0; i < ARRAY_SIZE(ways); i++)
 		if (argc > 1 && strcmp(argv[1], ways[i].name) == 0 && ways[i].how)
 			lose_one(ways[i].how);
 	for (int i = 0; i < KEPT; i++)
-		call(0);
+		call(deeper ? DEPTH : 0);
 	step("kept");
 	return 0;
 }
