@@ -26,10 +26,11 @@ WORKLOADS := $(patsubst tests/workloads/%.c,$(TOP)/workloads/%,$(wildcard tests/
 WORKLOAD_CFLAGS := -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -Iinclude -Itests/simcuda -O1 -g \
 	-fno-omit-frame-pointer -fno-optimize-sibling-calls -rdynamic
 
-$(TOP)/workloads/%: tests/workloads/%.c include/api.h include/macro.h | $(TOP)/workloads/
+$(TOP)/workloads/%: tests/workloads/%.c tests/simcuda/open.h include/api.h include/macro.h | $(TOP)/workloads/
 	$(call say,CC,$<)$(CC) $(WORKLOAD_CFLAGS) $< -o $@ -lpthread -ldl -lm
 
-$(TOP)/workloads/churn: $(wildcard tests/workloads/churn/*.[ch]) include/api.h include/macro.h | \
+$(TOP)/workloads/churn: $(wildcard tests/workloads/churn/*.[ch]) tests/simcuda/open.h include/api.h \
+		include/macro.h | \
 		$(TOP)/workloads/
 	$(call say,CC,$@)$(CC) $(WORKLOAD_CFLAGS) $(filter %.c,$^) -o $@ -lpthread -ldl
 

@@ -4,6 +4,7 @@ import json
 import os
 import struct
 
+import pytest
 from churn import assert_conserved, assert_equal_to_ledger, truth
 from conftest import ROOT, wait_until
 
@@ -168,3 +169,19 @@ class Alone(Watched):
 
     def calls(self):
         return self.daemon.ctl("status")["calls"]
+
+
+# For tests to import.
+
+
+@pytest.fixture
+def puppet(workload, start_daemon, tmp_path):
+    alone = Alone.begin(workload, start_daemon, tmp_path)
+    alone.cuInit(0)
+    return alone
+
+
+@pytest.fixture
+def owner(workload, tmp_path):
+    """Another process, which nobody watches, and whose memory is opened."""
+    return Puppet.start(workload, tmp_path / "owner")

@@ -6,17 +6,11 @@ import urllib.request
 
 import pytest
 from puppet import MIB, OUT, POSIX_FD
-from puppet import Alone, Given, Pointer, Puppet, Value, Watched, properties
+from puppet import Given, Pointer, Puppet, Value, Watched, properties
+from puppet import owner, puppet  # noqa: F401, fixtures
 
 INVALID_VALUE, OUT_OF_MEMORY, INVALID_DEVICE, NO_CONTEXT = 1, 2, 101, 201
 FOLLOWED = 7  # contexts of a thread's stack that the probes keep
-
-
-@pytest.fixture
-def puppet(workload, start_daemon, tmp_path):
-    alone = Alone.begin(workload, start_daemon, tmp_path)
-    alone.cuInit(0)
-    return alone
 
 
 @pytest.fixture
@@ -25,12 +19,6 @@ def newborn(daemon, workload, tmp_path):
     watched = Watched.start(workload, tmp_path, daemon)
     watched.cuInit(0)
     return watched
-
-
-@pytest.fixture
-def owner(workload, tmp_path):
-    """Another process, which nobody watches, and whose memory is opened."""
-    return Puppet.start(workload, tmp_path / "owner")
 
 
 def device_of(shown, ptr):

@@ -8,25 +8,13 @@ import struct
 import pytest
 from conftest import wait_until
 from puppet import DEVICE, HOST_NUMA, MIB, OUT, POSIX_FD
-from puppet import Alone, Given, Pointer, Puppet, Value, properties
+from puppet import Given, Pointer, Value, properties
+from puppet import owner, puppet  # noqa: F401, fixtures
 
 PAGE = 2 * MIB  # granularity of physical memory
 ACCESS = Given(struct.pack("<IiI", DEVICE, 0, 3))  # CUmemAccessDesc: read and write on device 0
 UNMAP_MAX = 64  # mappings that the probes follow through one call
 OUT_OF_MEMORY = 2
-
-
-@pytest.fixture
-def puppet(workload, start_daemon, tmp_path):
-    alone = Alone.begin(workload, start_daemon, tmp_path)
-    alone.cuInit(0)
-    return alone
-
-
-@pytest.fixture
-def owner(workload, tmp_path):
-    """Another process, which nobody watches, and whose memory is opened."""
-    return Puppet.start(workload, tmp_path / "owner")
 
 
 def reserve(puppet, pages):

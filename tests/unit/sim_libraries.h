@@ -1,15 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The simulated CUDA libraries, opened by a test. SIMCUDA_DIR says where they are (default
- * build/simcuda). Include it behind cmocka.h.
- */
+/* The simulated CUDA libraries, opened by a test. Include it behind cmocka.h. */
 #ifndef SRTLEAK_TEST_SIM_LIBRARIES_H
 #define SRTLEAK_TEST_SIM_LIBRARIES_H
 
-#include <dlfcn.h>
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "../simcuda/driver_api.h"
+#include "../simcuda/open.h"
 #include "../simcuda/runtime_api.h"
 #include "../simcuda/simcuda.h"
 
@@ -28,19 +23,6 @@ static inline void *export_of(void *library, const char *name)
 	if (!fn)
 		fail_msg("%s is not exported", name);
 	return fn;
-}
-
-static inline void *open_library(const char *name)
-{
-	const char *dir = getenv("SIMCUDA_DIR");
-	char path[4096];
-	void *handle;
-
-	snprintf(path, sizeof(path), "%s/%s", dir ? dir : "build/simcuda", name);
-	handle = dlopen(path, RTLD_NOW);
-	if (!handle)
-		fprintf(stderr, "%s\n", dlerror());
-	return handle;
 }
 
 #endif

@@ -601,10 +601,8 @@ int main(int argc, char **argv)
 		setenv("SIMCUDA_INIT_MS", "0", 1);
 		setenv("SIMCUDA_DEVICE_BYTES", "1073741824", 1);
 	}
-	driver = open_library("libcuda.so.1");
-	runtime = open_library("libcudart.so.13");
-	if (!driver || !runtime)
-		return 1;
+	driver = simcuda_open("libcuda.so.1");
+	runtime = simcuda_open("libcudart.so.13");
 	for (unsigned int i = 0; argc == 2 && i < ARRAY_SIZE(children); i++)
 		if (!strcmp(argv[1], children[i].name))
 			return children[i].fn();

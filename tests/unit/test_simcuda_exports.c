@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the simulated CUDA libraries export, and how each function begins. SIMCUDA_DIR says where
- * they are (default build/simcuda). */
+/* What the simulated CUDA libraries export, and how each function begins. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,30 +15,9 @@
 
 #include "daemon/elf_file.h"
 #include "macro.h"
+#include "sim_libraries.h"
 
-static void *driver, *runtime, *runtime12;
-
-static void *export_of(void *library, const char *name)
-{
-	void *fn = dlsym(library, name);
-
-	if (!fn)
-		fail_msg("%s is not exported", name);
-	return fn;
-}
-
-static void *open_library(const char *name)
-{
-	const char *dir = getenv("SIMCUDA_DIR");
-	char path[4096];
-	void *handle;
-
-	snprintf(path, sizeof(path), "%s/%s", dir ? dir : "build/simcuda", name);
-	handle = dlopen(path, RTLD_NOW);
-	if (!handle)
-		fprintf(stderr, "%s\n", dlerror());
-	return handle;
-}
+static void *runtime12;
 
 static const char *const driver_symbols =
 	"cuMemAlloc cuMemAlloc_v2 cuMemAllocPitch cuMemAllocPitch_v2 cuMemAllocManaged cuMemFree "
@@ -161,10 +139,8 @@ int main(void)
 		cmocka_unit_test(test_push),
 	};
 
-	driver = open_library("libcuda.so.1");
-	runtime = open_library("libcudart.so.13");
-	runtime12 = open_library("libcudart.so.12");
-	if (!driver || !runtime || !runtime12)
-		return 1;
+	driver = simcuda_open("libcuda.so.1");
+	runtime = simcuda_open("libcudart.so.13");
+	runtime12 = simcuda_open("libcudart.so.12");
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -246,9 +246,7 @@ int main(void)
 	};
 
 	setenv("SIMCUDA_INIT_MS", "0", 1);
-	driver = open_library("libcuda.so.1");
-	runtime = open_library("libcudart.so.13");
-	if (!driver || !runtime)
-		return 1;
+	driver = simcuda_open("libcuda.so.1");
+	runtime = simcuda_open("libcudart.so.13");
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,6 +30,7 @@
 #include <sys/wait.h>
 
 #include "macro.h"
+#include "open.h"
 
 #define BLOCK_BYTES 512
 #define PROCESSES_MAX 4096U
@@ -51,22 +52,9 @@ static void die(const char *what, const char *why)
 	exit(1);
 }
 
-static void *open_library(const char *name)
-{
-	const char *dir = getenv("SIMCUDA_DIR");
-	char path[4096];
-	void *library;
-
-	snprintf(path, sizeof(path), "%s/%s", dir ? dir : ".", name);
-	library = dlopen(path, RTLD_NOW);
-	if (!library)
-		die("dlopen", dlerror());
-	return library;
-}
-
 static void load(void)
 {
-	void *runtime = open_library("libcudart.so.13"), *driver = open_library("libcuda.so.1");
+	void *runtime = simcuda_open("libcudart.so.13"), *driver = simcuda_open("libcuda.so.1");
 	int (*init)(unsigned int) = dlsym(driver, "cuInit");
 
 	cuda_malloc = dlsym(runtime, "cudaMalloc");

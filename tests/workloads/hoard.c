@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "open.h"
+
 #define KEPT_BYTES 512
 #define PASSING_BYTES 1024
 #define PASSING 64 /* taken before they are freed */
@@ -32,18 +34,12 @@ static void *take(size_t size)
 
 static void load(void)
 {
-	const char *dir = getenv("SIMCUDA_DIR");
-	char path[4096];
-	void *runtime;
+	void *runtime = simcuda_open("libcudart.so.13");
 
-	snprintf(path, sizeof(path), "%s/libcudart.so.13", dir ? dir : ".");
-	runtime = dlopen(path, RTLD_NOW);
-	if (runtime) {
-		cuda_malloc = dlsym(runtime, "cudaMalloc");
-		cuda_free = dlsym(runtime, "cudaFree");
-	}
+	cuda_malloc = dlsym(runtime, "cudaMalloc");
+	cuda_free = dlsym(runtime, "cudaFree");
 	if (!cuda_malloc || !cuda_free) {
-		fprintf(stderr, "hoard: %s has not what it should have\n", path);
+		fputs("hoard: the runtime has not what it should have\n", stderr);
 		exit(1);
 	}
 }

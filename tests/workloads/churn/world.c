@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "churn.h"
+#include "open.h"
 
 #define FD_HANDLE 1
 #define ATTEMPTS 100
@@ -40,19 +41,6 @@ static void must(const char *symbol, uint64_t a, uint64_t b, uint64_t c, uint64_
 		die(symbol, "failed");
 }
 
-static void *library(const char *name)
-{
-	const char *directory = getenv("SIMCUDA_DIR");
-	char path[4096];
-	void *handle;
-
-	snprintf(path, sizeof(path), "%s/%s", directory ? directory : ".", name);
-	handle = dlopen(path, RTLD_NOW);
-	if (!handle)
-		die("dlopen", dlerror());
-	return handle;
-}
-
 static void begin_driver(void)
 {
 	must("cuInit", 0, 0, 0, 0, 0);
@@ -76,7 +64,7 @@ static void export_memory(struct exports *exports)
 	CUmemAllocationProp prop = {.type = 1, .location = {.type = 1}};
 	uint64_t ptr, handle;
 
-	world.driver = library("libcuda.so.1");
+	world.driver = simcuda_open("libcuda.so.1");
 	begin_driver();
 	make_pools();
 	for (size_t i = 0; i < EXPORTED; i++) {
@@ -172,8 +160,8 @@ void world_load(bool driver_only)
 
 	world.driver_only = driver_only;
 	import_memory();
-	world.driver = library("libcuda.so.1");
-	runtime = driver_only ? NULL : library("libcudart.so.13");
+	world.driver = simcuda_open("libcuda.so.1");
+	runtime = driver_only ? NULL : simcuda_open("libcudart.so.13");
 	for (int api = 0; api < API_MAX; api++)
 		if (rows[api].family == FAMILY_CUDA || runtime)
 			world.functions[api] =
