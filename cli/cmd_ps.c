@@ -152,7 +152,7 @@ static void add_count(struct table *table, const json_t *json)
 {
 	double count = memory_sum(json_object_get(json, "outstanding"), "count");
 
-	table_printf(table, "%s%.0f", count == 0 && is_partial(json) ? AT_LEAST : "", count);
+	table_printf(table, "%s%.0f", memory_mark(count, is_partial(json)), count);
 }
 
 static void add_partial(struct table *table, const json_t *partial)

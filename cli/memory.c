@@ -39,11 +39,17 @@ double memory_sum(const json_t *kinds, const char *field)
 	return sum;
 }
 
+const char *memory_mark(double figure, bool may_be_more)
+{
+	return figure == 0 && may_be_more ? "≥" : "";
+}
+
 const char *memory_text(char buffer[HUMAN_MAX], double bytes, bool may_be_more)
 {
-	if (bytes != 0 || !may_be_more)
-		return human_bytes(buffer, bytes);
-	snprintf(buffer, HUMAN_MAX, AT_LEAST "0 B");
+	char figure[HUMAN_MAX];
+
+	snprintf(buffer, HUMAN_MAX, "%s%s", memory_mark(bytes, may_be_more),
+		 human_bytes(figure, bytes));
 	return buffer;
 }
 

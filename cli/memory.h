@@ -15,8 +15,6 @@ struct memory_kind_info {
 	bool summed; /* part of a process's CUDA memory */
 };
 
-#define AT_LEAST "≥"
-
 extern const struct memory_kind_info memory_kinds[];
 extern const size_t n_memory_kinds;
 
@@ -27,8 +25,10 @@ const json_t *memory_figure(const json_t *kinds, const char *kind, const char *f
 /* The sum of a field over the kinds that add up. */
 double memory_sum(const json_t *kinds, const char *field);
 
-/* A number of bytes for people; where figures may be too low, nothing seen is not nothing: "≥0 B".
- * Written to `buffer`, which is also returned.
+/* What is to stand before a figure: where figures may be too low, nothing seen is not nothing. */
+const char *memory_mark(double figure, bool may_be_more);
+
+/* A number of bytes for people, with its mark: "≥0 B". Written to `buffer`, which is also returned.
  */
 const char *memory_text(char buffer[HUMAN_MAX], double bytes, bool may_be_more);
 

@@ -125,7 +125,7 @@ static enum style cell_count(const struct row *row, char *out)
 	if (isnan(row->count))
 		strcpy(out, "-");
 	else
-		snprintf(out, CELL_MAX, "%s%.0f", row->count == 0 && row->marks ? AT_LEAST : "",
+		snprintf(out, CELL_MAX, "%s%.0f", memory_mark(row->count, row->marks != 0),
 			 row->count);
 	return STYLE_NONE;
 }
