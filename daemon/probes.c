@@ -272,7 +272,7 @@ size_t probes_forget(const struct probes *p, const struct live_key *keys, size_t
 	return forget_all(p, FORGET_ALLOCATIONS, keys, n);
 }
 
-bool probes_take(const struct probes *p, pid_t pid, const struct live_key *key, uint64_t id)
+void probes_take(const struct probes *p, pid_t pid, const struct live_key *key, uint64_t id)
 {
 	const struct forget wanted = {
 		.what = FORGET_ALLOCATIONS,
@@ -281,7 +281,7 @@ bool probes_take(const struct probes *p, pid_t pid, const struct live_key *key, 
 		.keys = {{.key = *key, .id = id}},
 	};
 
-	return forget(p, &wanted) > 0;
+	(void)forget(p, &wanted);
 }
 
 void probes_forget_handles(const struct probes *p, const struct live_key *keys, size_t n)

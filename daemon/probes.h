@@ -73,9 +73,9 @@ void probes_drop_note(const struct probes *p, pid_t pid, uint64_t start_ticks);
 size_t probes_forget(const struct probes *p, const struct live_key *keys, size_t n);
 
 /* Likewise one of a process that still runs, whose context has ended, if it is still that
- * allocation; true where it was.
+ * allocation.
  */
-bool probes_take(const struct probes *p, pid_t pid, const struct live_key *key, uint64_t id);
+void probes_take(const struct probes *p, pid_t pid, const struct live_key *key, uint64_t id);
 
 /* Of an image that is over, whose allocations and stacks are out of the maps: others may have the
  * room that it held, and that of its handles when they are.

@@ -175,11 +175,22 @@ def assert_returned(daemon, live_own=LIVE_OWN):
         beyond = [
             [max(0, held - n) for held, n in zip(grant["value"]["used"], own)] for grant in grants
         ]
-        held = [sum(column) for column in zip(*beyond)]
+        held = [sum(column) for column in zip(*beyond, [0] * len(own))]
         there = {image["value"]["image"] for image in entries("processes")}
         return {grant["key"] for grant in grants} == there and granted(daemon) == held
 
     wait_until(returned, "what others held is returned")
+
+
+def test_one_that_ends(daemon, playground):
+    """Where nothing else happens, nothing else gives back what it held."""
+    culprit, ledgers = playground.greedy("blocks", 1000)
+    ((pid, ledger),) = ledgers.items()
+    wait_until(lambda: as_entries(daemon.allocs(pid)) == read_ledger(ledger), "all is shown")
+    culprit.kill()
+    wait_until(lambda: pid not in daemon.pids(), "it is gone")
+    assert_returned(daemon)
+    assert daemon.ctl("status")["events"]["recovered"] == 0
 
 
 def test_allocates_without_end(daemon, playground, others):
