@@ -14,7 +14,7 @@ from puppet import owner, puppet  # noqa: F401, fixtures
 PAGE = 2 * MIB  # granularity of physical memory
 ACCESS = Given(struct.pack("<IiI", DEVICE, 0, 3))  # CUmemAccessDesc: read and write on device 0
 UNMAP_MAX = 64  # mappings that the probes follow through one call
-OUT_OF_MEMORY = 2
+INVALID_VALUE, OUT_OF_MEMORY = 1, 2
 
 
 def reserve(puppet, pages):
@@ -150,6 +150,20 @@ def test_failed_calls_change_no_reference(puppet, first):
         assert only(puppet.check())["references"] == left[step]
         steps[step]()
         left = {"release": references(1, 0), "unmap": references(0, 2)}
+    assert puppet.check() == []
+
+
+def test_part_of_a_mapping_is_none(puppet):
+    """To unmap less than what was mapped, alone or behind a whole mapping, fails and changes nothing."""
+    va, small, large = reserve(puppet, 3), create(puppet), create(puppet, 2)
+    map_at(puppet, va, small)
+    map_at(puppet, va + PAGE, large, 2)
+    for at, pages in ((va + PAGE, 1), (va, 2)):
+        unmap(puppet, at, pages, fails=INVALID_VALUE)
+        assert [a["references"] for a in puppet.check()] == [references(1, 1)] * 2
+    puppet.cuMemRelease(small)
+    puppet.cuMemRelease(large)
+    unmap(puppet, va, 3)
     assert puppet.check() == []
 
 
