@@ -9,6 +9,7 @@ KIB = 1024
 RELEASE_THRESHOLD, RESERVED, RESERVED_HIGH, USED, USED_HIGH = range(4, 9)  # CUmemPool_attribute
 MANAGED = 2  # CUmemAllocationType
 INVALID_VALUE, OUT_OF_MEMORY = 1, 2
+POOLS_TOLD_APART = 1023  # of a process, in its life
 
 
 @pytest.fixture
@@ -69,6 +70,19 @@ def test_default_pool(puppet):
     assert len(pools(puppet)) == 1
     puppet.cuMemPoolDestroy(handle, fails=INVALID_VALUE)
     assert_pool(puppet, handle, used=0, destroyed=False)
+
+
+def test_more_pools_than_are_told_apart(puppet):
+    """Beyond the numbers only what is said of pools is missing, and that is counted."""
+    properties_of_device = properties()
+    for _ in range(POOLS_TOLD_APART + 2):
+        puppet.cuMemPoolDestroy(puppet.cuMemPoolCreate(OUT, properties_of_device))
+    pool = puppet.cuMemPoolCreate(OUT, properties_of_device)
+    puppet.cuMemAllocFromPoolAsync(OUT, MIB, pool, 0)
+    wait_until(lambda: puppet.row()["partial"], "the process is marked")
+    (allocation,) = puppet.check(["limit"])
+    assert allocation["device"] == 0 and hex(pool) not in pools(puppet)
+    assert puppet.daemon.ctl("status")["events"]["lost"]["handles"] == 3
 
 
 def test_each_device_has_one(puppet):

@@ -149,7 +149,7 @@ def start_jump(start_daemon, workload, tmp_path):
     return start
 
 
-@pytest.mark.parametrize("later", [(), ("deeper",)], ids=["shallower", "deeper"])
+@pytest.mark.parametrize("later", [(), ("deeper",), ("deeper", "other")], ids=" ".join)
 @pytest.mark.parametrize("how", ["return", "longjmp", "signal", "thread"])
 def test_call_that_never_returns(start_jump, how, later):
     daemon, process = start_jump(how, *later)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Leaves calls of its own cudaMalloc() in ways that never return.
  *
- * usage: jump HOW [deeper], with HOW one of return, again, longjmp, signal, thread, exec
+ * usage: jump HOW [deeper [other]], with HOW one of return, again, longjmp, signal, thread, exec
  *
  * The program exports cudaMalloc() itself, as one with a runtime linked in would, and is probed
  * when it is started under the name of a CUDA runtime. A line on stdin lets it make the call that
  * is lost and then KEPT calls that return (again: all of them the same address; deeper: with more
- * frames above them than the lost one had, not fewer); after each step
+ * frames above them than the lost one had, not fewer; other: of cudaMallocHost()); after each step
  * it prints {"phase":NAME}.
  */
 #include <pthread.h>
@@ -24,10 +24,12 @@
 #define BASE 0x100000000000ULL
 
 int cudaMalloc(void **ptr, size_t size);
+int cudaMallocHost(void **ptr, size_t size);
 
 static void (*leave)(void);
 static sigjmp_buf outside;
 static bool again, deeper;
+static int (*allocate)(void **ptr, size_t size) = cudaMalloc;
 
 /* Frames that a later call does not have above it. */
 static __attribute__((noinline)) int call(unsigned int depth)
@@ -35,10 +37,11 @@ static __attribute__((noinline)) int call(unsigned int depth)
 	volatile char room[512];
 	void *ptr;
 
-	room[0] = (char)depth;
+	for (size_t i = 0; i < sizeof(room); i++)
+		room[i] = (char)depth; /* over whatever was there */
 	if (depth)
 		return call(depth - 1) + room[0] - room[0];
-	return cudaMalloc(&ptr, SIZE);
+	return allocate(&ptr, SIZE);
 }
 
 __attribute__((noinline)) int cudaMalloc(void **ptr, size_t size)
@@ -49,6 +52,15 @@ __attribute__((noinline)) int cudaMalloc(void **ptr, size_t size)
 		leave();
 	*ptr = (void *)(uintptr_t)(BASE + used);
 	used += again ? 0 : size;
+	return 0;
+}
+
+__attribute__((noinline)) int cudaMallocHost(void **ptr, size_t size)
+{
+	static uint64_t used = BASE;
+
+	*ptr = (void *)(uintptr_t)used;
+	used += size;
 	return 0;
 }
 
@@ -124,6 +136,8 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < ARRAY_SIZE(ways); i++)
 		if (argc > 1 && strcmp(argv[1], ways[i].name) == 0 && ways[i].how)
 			lose_one(ways[i].how);
+	if (argc > 3 && strcmp(argv[3], "other") == 0)
+		allocate = cudaMallocHost;
 	for (int i = 0; i < KEPT; i++)
 		call(deeper ? DEPTH : 0);
 	step("kept");
