@@ -234,19 +234,23 @@ def test_a_stopped_reader_learns_what_it_missed(daemon, workload, tmp_path):
 
 def test_events_lost_before_the_daemon_are_counted(daemon, workload, client):
     blocks = 70_000  # more than the ring holds
-    process = known_leak(daemon, workload, blocks, 4096)
+    process = known_leak(daemon, workload, blocks, 4096, "--then-free")
     events = begin(client, pid=process.pid)
-    daemon.process.send_signal(signal.SIGSTOP)
-    step_to(process, "allocated")
-    daemon.process.send_signal(signal.SIGCONT)
+    lost = 0
+    for phase, kind, left in (("allocated", "alloc", blocks), ("freed", "free", 0)):
+        daemon.process.send_signal(signal.SIGSTOP)
+        step_to(process, phase)
+        daemon.process.send_signal(signal.SIGCONT)
 
-    def goes_on(found):
-        return count(found)["alloc"] + missing(found) < blocks
+        def goes_on(found, kind=kind):
+            return count(found)[kind] + missing(found) < blocks
 
-    events = read_while(client, goes_on, events)
-    assert count(events)["alloc"] + missing(events) == blocks
-    wait_until(lambda: len(daemon.allocs(process.pid)) == blocks, "the tables are repaired")
-    assert missing(events) > 0 and daemon.ctl("status")["events"]["lost"]["ring_full"] > 0
+        events = read_while(client, goes_on, events)
+        assert count(events)[kind] + missing(events) == blocks
+        wait_until(lambda n=left: len(daemon.allocs(process.pid)) == n, "the tables are repaired")
+        total = daemon.ctl("status")["events"]["lost"]["ring_full"]
+        assert missing(events) > 0 and total > lost
+        events, lost = [], total
     run_to_end(process)
     events = read_while(client, lambda _: True)
     assert [e["event"] for e in events] == ["exit"]
