@@ -76,7 +76,12 @@ static __always_inline void handle_made(struct process_image *p, struct thread *
 					const volatile struct api_row *row,
 					const struct live_key *key)
 {
-	struct handle fresh = {.counts = 1, .device = DEVICE_UNKNOWN, .kind = KIND_DEVICE};
+	struct handle fresh = {
+		.counts = 1,
+		.id = next_id(),
+		.device = DEVICE_UNKNOWN,
+		.kind = KIND_DEVICE,
+	};
 	struct place place;
 
 	if (row->space == SPACE_POOL) {
@@ -95,7 +100,7 @@ static __always_inline void alloc_record(struct pt_regs *ctx, struct task_struct
 					 const volatile struct api_row *row,
 					 const struct live_key *key, __u64 size)
 {
-	struct handle counted = {.counts = 1};
+	struct handle counted = {.counts = 1, .flags = HANDLE_LIVES};
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct live_value value;
 	struct place place;
@@ -111,7 +116,7 @@ static __always_inline void alloc_record(struct pt_regs *ctx, struct task_struct
 		.pool = place.pool,
 		.context = place.context,
 		.stack = stack_capture(ctx, task, p, th),
-		.id = __sync_fetch_and_add(&last_id, 1) + 1,
+		.id = next_id(),
 	};
 	if (is_counted(key->space, value.kind)) {
 		counted.id = value.id;

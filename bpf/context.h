@@ -179,14 +179,42 @@ static __always_inline __s8 current_device(struct process_image *p, const struct
 static __always_inline void context_destroy(struct process_image *p, struct context_call *call)
 {
 	struct live_key key = handle_key(p, SPACE_CONTEXT, call->pointer);
-	struct handle *context = bpf_map_lookup_elem(&handles, &key);
+	struct handle *known = bpf_map_lookup_elem(&handles, &key);
+	struct handle context = {};
 
-	if (!context || context->flags & HANDLE_PRIMARY)
+	if (known)
+		context = *known;
+	if (!known || context.flags & HANDLE_PRIMARY || !handle_remove(p, &key)) {
+		call->number = next_id(); /* after nothing was found */
 		return;
-	call->device = (__u8)context->device;
+	}
 	call->released = 1;
-	context_end(p, call, context->number);
-	handle_remove(p, &key);
+	call->number = context.id;
+	call->device = (__u8)context.device;
+	context_end(p, call, context.number);
+}
+
+static __always_inline void context_ended(struct process_image *p, const struct context_call *call)
+{
+	struct live_value none = {.device = DEVICE_UNKNOWN, .kind = KIND_NONE};
+
+	if (call->ended)
+		report(p, EVENT_RESET, call->ended, &none, 0);
+}
+
+/* Two calls at once: see stray.h. */
+static __always_inline void context_destroyed_by_other(struct process_image *p,
+						       struct context_call *call)
+{
+	struct live_key key = handle_key(p, SPACE_CONTEXT, call->pointer);
+	struct handle *context;
+
+	stray_note(&key, call->number);
+	context = bpf_map_lookup_elem(&handles, &key);
+	if (!context || context->id > call->number)
+		return;
+	context_destroy(p, call);
+	context_ended(p, call);
 }
 
 static __always_inline void context_entry(struct pt_regs *ctx, struct process_image *p,
@@ -222,19 +250,35 @@ static __always_inline void context_entry(struct pt_regs *ctx, struct process_im
 	}
 }
 
-static __always_inline void context_failed(struct process_image *p, const struct context_call *call,
+static __always_inline void context_stays(struct process_image *p, struct context_call *call)
+{
+	struct live_key key = handle_key(p, SPACE_CONTEXT, call->pointer);
+	struct handle context = {
+		.id = call->number,
+		.device = (__s8)call->device,
+		.number = call->ended,
+	};
+
+	if (!call->released)
+		return;
+	handle_put(p, &key, &context);
+	if (!stray_since(&key, context.id))
+		return;
+	call->ended = call->released = 0;
+	context_destroy(p, call);
+	context_ended(p, call);
+}
+
+static __always_inline void context_failed(struct process_image *p, struct context_call *call,
 					   __u8 action)
 {
 	struct live_key key = handle_key(p, SPACE_ENDED, call->ended);
-	struct handle context = {.device = (__s8)call->device, .number = call->ended};
 	struct handle *primary;
 
 	if (call->ended)
 		handle_remove(p, &key);
 	if (action == ACTION_CONTEXT_DESTROY) {
-		key = handle_key(p, SPACE_CONTEXT, call->pointer);
-		if (call->released)
-			handle_put(p, &key, &context);
+		context_stays(p, call);
 		return;
 	}
 	key = handle_key(p, SPACE_PRIMARY, call->device);
@@ -252,8 +296,11 @@ static __always_inline void context_created(struct process_image *p, struct thre
 {
 	__u64 context = read_user_u64(call->pointer);
 	struct live_key key = handle_key(p, SPACE_CONTEXT, context);
-	struct handle fresh = {.device = device_of(call->device),
-			       .number = handle_number(p, &p->contexts, CONTEXT_BITS)};
+	struct handle fresh = {
+		.id = next_id(),
+		.device = device_of(call->device),
+		.number = handle_number(p, &p->contexts, CONTEXT_BITS),
+	};
 
 	handle_put(p, &key, &fresh);
 	context_push(th, context);
@@ -279,14 +326,12 @@ static __always_inline void context_return(struct pt_regs *ctx, struct task_stru
 					   const volatile struct api_row *row)
 {
 	struct context_call *call = &th->calls[row->family % FAMILY_MAX];
-	struct live_value none = {.device = DEVICE_UNKNOWN, .kind = KIND_NONE};
 
 	if (PT_REGS_RC(ctx) & 0xffffffff) {
 		context_failed(p, call, row->action);
 		return;
 	}
-	if (call->ended)
-		report(p, EVENT_RESET, call->ended, &none, 0);
+	context_ended(p, call);
 	switch (row->action) {
 	case ACTION_DEVICE_SET:
 		th->device = call->device;
@@ -299,6 +344,8 @@ static __always_inline void context_return(struct pt_regs *ctx, struct task_stru
 		context_created(p, th, call);
 		break;
 	case ACTION_CONTEXT_DESTROY:
+		if (!call->released)
+			context_destroyed_by_other(p, call);
 		if (th->current == call->pointer)
 			context_pop(th);
 		break;

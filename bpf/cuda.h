@@ -60,7 +60,7 @@ static __always_inline void begin_call(struct pt_regs *ctx, struct process_image
 	if (row->pointer == POINTER_ARG32)
 		th->pointer = (__u32)th->pointer;
 	th->taken.id = 0;
-	th->shared = th->stashed = th->unmapped = 0;
+	th->unmapped = 0;
 	if (row->action == ACTION_FREE) {
 		free_begin(p, th, row);
 		return;
@@ -114,7 +114,7 @@ static __always_inline void end_call(struct pt_regs *ctx, struct task_struct *ta
 	__s32 result = PT_REGS_RC(ctx);
 
 	if (row->action == ACTION_FREE)
-		free_end(p, th, row, result);
+		free_end(task, p, th, row, result);
 	else if (row->action == ACTION_UNMAP)
 		unmap_end(th, result);
 	else if (row->action == ACTION_ALLOC && result)

@@ -71,24 +71,30 @@ static __always_inline void handle_add_reference(const struct live_key *key, __u
 }
 
 enum drop {
-	DROP_UNKNOWN, /* there is no such reference */
+	DROP_UNKNOWN, /* there is no such reference, or its number changes too fast */
 	DROP_ONE,     /* others are left */
 	DROP_LAST,    /* it is no more */
 };
 
-/* Takes a reference away. unit: 1 for a handle or an opening, HANDLE_MAPPING. */
-static __always_inline enum drop handle_drop(struct process_image *p, const struct live_key *key,
-					     __u64 unit)
-{
-	struct handle *handle = bpf_map_lookup_elem(&handles, key);
-	__u64 of_this_sort = unit == 1 ? HANDLE_MAPPING - 1 : ~(HANDLE_MAPPING - 1);
+/* Takes a reference away. unit: 1 for a handle or an opening, HANDLE_MAPPING. After the last one the
+ * caller removes the handle; until then others see that it has no references.
+ */
+#define DROP_ATTEMPTS 16 /* against others that count at the same time */
 
-	if (!handle || !(handle->counts & of_this_sort))
-		return DROP_UNKNOWN;
-	if (__sync_fetch_and_add(&handle->counts, -unit) != unit)
-		return DROP_ONE;
-	handle_remove(p, key);
-	return DROP_LAST;
+static __always_inline enum drop handle_drop(struct handle *handle, __u64 unit)
+{
+	__u64 of_this_sort = unit == 1 ? HANDLE_MAPPING - 1 : ~(HANDLE_MAPPING - 1);
+	int i;
+
+	for (i = 0; i < DROP_ATTEMPTS; i++) {
+		__u64 counts = handle->counts;
+
+		if (!(counts & of_this_sort))
+			break;
+		if (__sync_val_compare_and_swap(&handle->counts, counts, counts - unit) == counts)
+			return counts == unit ? DROP_LAST : DROP_ONE;
+	}
+	return DROP_UNKNOWN;
 }
 
 #endif

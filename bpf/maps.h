@@ -32,6 +32,7 @@ struct context_call {
 	__u64 sp; /* stack pointer at the entry; 0: none */
 	__u64 pointer;
 	__u32 cookie;
+	__u64 number; /* of the call, where it ends something */
 	__u32 device;
 	__u32 ended;    /* number of the context that ends with it; 0: none */
 	__u32 released; /* it gives up a reference */
@@ -46,6 +47,7 @@ struct thread {
 	__u64 pointer;  /* where the result will be, or the pointer itself */
 	__u64 size;     /* bytes, or where the pitch will be */
 	__u64 extra;
+	__u64 number;            /* of a free; 0: that of what it has taken will do */
 	struct live_value taken; /* by a free; id 0: nothing was */
 	struct handle stash;     /* likewise, of what is no allocation */
 	__u32 image;
@@ -104,6 +106,14 @@ struct {
 	__type(key, struct live_key);
 	__type(value, struct mapping);
 } mappings SEC(".maps");
+
+/* Numbers of the last frees that found nothing to free, and succeeded: see stray.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, STRAYS_MAX);
+	__type(key, struct live_key);
+	__type(value, __u64);
+} strays SEC(".maps");
 
 /* Since when a library's calls are seen, by its number: CLOCK_BOOTTIME. Written by the daemon. */
 struct {
@@ -213,9 +223,16 @@ struct {
 	__type(value, struct forget);
 } forgets SEC(".maps");
 
-/* Numbers handed out so far. */
+/* Numbers handed out so far: to allocations, to what else has an end, and to the calls that end
+ * something; to images.
+ */
 __u64 last_id = 0;
 __u32 last_image = 0;
+
+static __always_inline __u64 next_id(void)
+{
+	return __sync_fetch_and_add(&last_id, 1) + 1;
+}
 
 static __always_inline void count_by(__u32 counter, __s64 n)
 {

@@ -20,12 +20,19 @@ static __always_inline void live_take(struct process_image *p, const struct live
 		live_gone(p);
 }
 
-/* What a failed call took. To the daemon it is news only if it repaired its tables meanwhile. */
+/* What a failed call, of the row `api`, took. To the daemon it is news only if it repaired its
+ * tables meanwhile; told first, for once it is there another thread may take it. Where something
+ * else is there by now, another call has ended it.
+ */
 static __always_inline void live_undo(struct process_image *p, const struct live_key *key,
-				      const struct live_value *value, __s32 result)
+				      const struct live_value *value, __u32 api, __s32 result)
 {
-	if (live_put_back(p, key, value)) {
-		report(p, EVENT_ALLOC, key->addr, value, result);
+	report(p, EVENT_ALLOC, key->addr, value, result);
+	if (live_put_back(p, key, value))
+		return;
+	if (bpf_map_lookup_elem(&live, key)) {
+		count(COUNTER_FREES_MATCHED);
+		report(p, EVENT_FREE, key->addr, value, api);
 		return;
 	}
 	/* The daemon must not keep what the live map has not. */
@@ -54,17 +61,33 @@ static __always_inline bool is_of(const struct live_key *key, __u64 id)
 	return handle && handle->id == id;
 }
 
-/* Takes the mapping's reference away, and with the last one the memory. */
-static __always_inline void mapping_detach(struct process_image *p, struct mapping *m)
+/* Takes the mapping's reference away for a call of that number, and with the last one the memory.
+ * False where another call is at it.
+ */
+static __always_inline bool mapping_detach(struct process_image *p, struct mapping *m,
+					   __u64 number)
 {
 	struct live_key key = handle_key(p, SPACE_PHYSICAL, m->handle);
+	struct handle *handle;
 
-	if (m->is_detached)
-		return; /* in a call that has not returned */
-	m->is_detached = 1;
+	if (__sync_val_compare_and_swap(&m->detached_by, 0, number | MAPPING_BUSY))
+		return false;
 	m->taken.id = 0;
-	if (is_of(&key, m->id) && handle_drop(p, &key, HANDLE_MAPPING) == DROP_LAST)
+	handle = bpf_map_lookup_elem(&handles, &key);
+	if (handle && handle->id == m->id && handle_drop(handle, HANDLE_MAPPING) == DROP_LAST) {
 		live_take(p, &key, bpf_map_lookup_elem(&live, &key), &m->taken);
+		handle_remove(p, &key);
+	}
+	m->detached_by = number;
+	return true;
+}
+
+/* Lets one of the calls that are at a mapping end it, or take that back. */
+static __always_inline bool mapping_claim(struct mapping *m, __u64 number)
+{
+	return !(number & MAPPING_BUSY) &&
+	       __sync_val_compare_and_swap(&m->detached_by, number, number | MAPPING_BUSY) ==
+		       number;
 }
 
 /* Its end was not seen, but it must have ended. */
@@ -74,7 +97,7 @@ static __always_inline void mapping_supersede(struct process_image *p, const str
 
 	if (!m)
 		return;
-	mapping_detach(p, m);
+	mapping_detach(p, m, next_id());
 	if (m->taken.id) {
 		count(COUNTER_SUPERSEDED);
 		report(p, EVENT_FREE, m->handle, &m->taken, API_MAX);
@@ -86,7 +109,7 @@ static __always_inline void physical_mapped(struct process_image *p, const struc
 {
 	struct live_key key = handle_key(p, SPACE_PHYSICAL, th->extra);
 	struct live_key place = handle_key(p, SPACE_MEMORY, th->pointer);
-	struct mapping fresh = {.handle = th->extra, .size = th->size};
+	struct mapping fresh = {.handle = th->extra, .size = th->size, .made = next_id()};
 	struct handle *handle;
 
 	mapping_supersede(p, &place);
@@ -104,7 +127,7 @@ static __always_inline void physical_mapped(struct process_image *p, const struc
 /* Functions of their own, which the verifier looks at once and not at every turn of the loops
  * below. They return the size of the mapping; 0: none is known there, or none that ends in time.
  */
-__noinline __u64 unmap_one(__u64 at, __u64 left)
+__noinline __u64 unmap_one(__u64 at, __u64 left, __u64 number)
 {
 	struct process_image *p = process_find(bpf_get_current_task_btf());
 	struct live_key place = {};
@@ -116,7 +139,7 @@ __noinline __u64 unmap_one(__u64 at, __u64 left)
 	m = bpf_map_lookup_elem(&mappings, &place);
 	if (!m || m->size > left)
 		return 0;
-	mapping_detach(p, m);
+	mapping_detach(p, m, number);
 	return m->size;
 }
 
@@ -128,8 +151,9 @@ static __always_inline void unmap_begin(struct process_image *p, struct thread *
 	__u64 at = th->pointer, left = th->size;
 	__u32 i;
 
+	th->number = next_id();
 	for (i = 0; i < UNMAP_MAX && left; i++) {
-		__u64 size = unmap_one(at, left) ?: UNMAP_STEP;
+		__u64 size = unmap_one(at, left, th->number) ?: UNMAP_STEP;
 
 		at += size;
 		left -= size < left ? size : left;
@@ -139,20 +163,38 @@ static __always_inline void unmap_begin(struct process_image *p, struct thread *
 		handle_lost(p);
 }
 
-static __always_inline void remap(struct process_image *p, const struct mapping *m, __s32 result)
+static __always_inline void remap(struct process_image *p, const struct mapping *m, __u32 api,
+				  __s32 result)
 {
 	struct live_key key = handle_key(p, SPACE_PHYSICAL, m->handle);
-	struct handle last = {.counts = HANDLE_MAPPING, .id = m->id};
+	struct handle last = {.counts = HANDLE_MAPPING, .id = m->id, .flags = HANDLE_LIVES};
 
 	if (is_of(&key, m->id))
 		handle_add_reference(&key, HANDLE_MAPPING);
 	else
 		handle_put(p, &key, &last);
 	if (m->taken.id)
-		live_undo(p, &key, &m->taken, result);
+		live_undo(p, &key, &m->taken, api, result);
 }
 
-__noinline __u64 unmapped_one(__u64 at, __u32 api, __s32 result)
+/* The mapping is no more; what went with it neither. */
+static __always_inline void unmapped(struct process_image *p, struct mapping *m,
+				     const struct live_key *place, __u32 api, __u64 number)
+{
+	/* Of two calls at once the one that began later may be the one that succeeds. */
+	if (m->detached_by != number)
+		stray_note(place, number);
+	mapping_detach(p, m, number);
+	if (!mapping_claim(m, m->detached_by))
+		return;
+	if (m->taken.id) {
+		count(COUNTER_FREES_MATCHED);
+		report(p, EVENT_FREE, m->handle, &m->taken, api);
+	}
+	mapping_remove(p, place);
+}
+
+__noinline __u64 unmapped_one(__u64 at, __u32 api, __s32 result, __u64 number)
 {
 	struct process_image *p = process_find(bpf_get_current_task_btf());
 	struct live_key place = {};
@@ -163,19 +205,17 @@ __noinline __u64 unmapped_one(__u64 at, __u32 api, __s32 result)
 		return 0;
 	place = handle_key(p, SPACE_MEMORY, at);
 	m = bpf_map_lookup_elem(&mappings, &place);
-	if (!m || !m->is_detached)
+	if (!m || m->made > number)
 		return 0;
 	size = m->size;
-	if (result) {
-		m->is_detached = 0;
-		remap(p, m, result);
-		return size;
+	if (!result) {
+		unmapped(p, m, &place, api, number);
+	} else if (mapping_claim(m, number)) {
+		remap(p, m, api, result);
+		m->detached_by = 0;
+		if (stray_since(&place, m->made))
+			unmapped(p, m, &place, api, number);
 	}
-	if (m->taken.id) {
-		count(COUNTER_FREES_MATCHED);
-		report(p, EVENT_FREE, m->handle, &m->taken, api);
-	}
-	mapping_remove(p, &place);
 	return size;
 }
 
@@ -185,7 +225,7 @@ static __always_inline void unmap_end(struct thread *th, __s32 result)
 	__u32 i;
 
 	for (i = 0; i < UNMAP_MAX && i < th->unmapped; i++)
-		at += unmapped_one(at, COOKIE_API(th->cookie), result) ?: UNMAP_STEP;
+		at += unmapped_one(at, COOKIE_API(th->cookie), result, th->number) ?: UNMAP_STEP;
 	th->unmapped = 0;
 }
 

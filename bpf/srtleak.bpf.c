@@ -18,6 +18,7 @@
 #include "call.h"
 #include "size.h"
 #include "handle.h"
+#include "stray.h"
 #include "context.h"
 #include "pool.h"
 #include "place.h"

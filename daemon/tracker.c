@@ -188,7 +188,10 @@ void tracker_event(const struct event *event, void *userdata)
 		notices_size(&t->notices, p);
 		break;
 	case EVENT_FREE_UNKNOWN:
-		p->frees_unknown++;
+		if (event->result == 0)
+			p->frees_unknown++;
+		else if (p->frees_unknown > 0)
+			p->frees_unknown--;
 		tell(t, p, event);
 		break;
 	case EVENT_FAIL:

@@ -15,7 +15,9 @@ enum event_type {
 	EVENT_START = 1,    /* first call of a process image: image, tgid */
 	EVENT_ALLOC,        /* an allocation succeeded, or is back because its free failed */
 	EVENT_FREE,         /* an allocation is gone; id says which */
-	EVENT_FREE_UNKNOWN, /* a free succeeded whose pointer was never seen */
+	EVENT_FREE_UNKNOWN, /* a free succeeded whose pointer was never seen; with a result, one of
+			     * which that was said had been seen
+			     */
 	EVENT_FAIL,         /* an allocating call failed; result is its return value */
 	EVENT_EXEC,         /* the image was replaced: all that it held is gone: size entries */
 	EVENT_EXIT,         /* the process ended: likewise */
@@ -98,7 +100,7 @@ _Static_assert(sizeof(struct live_value) == 32, "no padding in values");
  */
 struct handle {
 	__u64 counts; /* handles and openings; mappings, in units of HANDLE_MAPPING */
-	__u64 id;     /* of the allocation; 0: it is none */
+	__u64 id;     /* of the allocation, or its own */
 	__u32 number; /* pool, context: within the image, from 1; 0: there were too many */
 	__u8 kind;    /* pool: of what comes from it */
 	__s8 device;
@@ -110,16 +112,21 @@ _Static_assert(sizeof(struct handle) == 24, "no padding in values");
 
 #define HANDLE_PRIMARY 1U /* context: a device's primary one */
 #define HANDLE_UNSEEN 2U  /* primary context: others may hold it of whom the probes know nothing */
+#define HANDLE_LIVES 4U   /* it counts references of something in the live map */
 
 /* Where physical memory is mapped, keyed by address in SPACE_MEMORY. */
 struct mapping {
 	__u64 handle;
 	__u64 size;
-	__u64 id;                /* of the allocation: a successor may have the same handle */
-	__u64 is_detached;       /* it is being unmapped */
+	__u64 id;                /* of the handle: a successor may have the same one */
+	__u64 made;              /* its own number */
+	__u64 detached_by;       /* number of the call that is unmapping it; 0: none is; with
+				  * MAPPING_BUSY: in the midst of it, or of taking it back
+				  */
 	struct live_value taken; /* meanwhile: what goes with it; id 0: nothing */
 };
-_Static_assert(sizeof(struct mapping) == 64, "no padding in values");
+_Static_assert(sizeof(struct mapping) == 72, "no padding in values");
+#define MAPPING_BUSY (1ULL << 63)
 
 /* Per process, keyed by tgid; made at the first call, removed at exec and exit. */
 struct process_image {

@@ -4,6 +4,7 @@ import re
 import shutil
 import signal
 
+import kernel
 import pytest
 from churn import RESETS, Churn, api_rows, assert_conserved, assert_equal_to_ledger
 from conftest import BUILD, ROOT, SIM, wait_until
@@ -11,6 +12,9 @@ from conftest import BUILD, ROOT, SIM, wait_until
 JUMP = BUILD / "workloads" / "jump"
 IPC_TWICE = ROOT / "tests" / "workloads" / "ipc_twice.py"
 USED = (str(SIM / "libcuda.so.1"), str(SIM / "libcudart.so.13"))
+RACE = BUILD / "workloads" / "race"
+RACES = 3000
+SPACE_CONTEXT, SPACE_PRIMARY, SPACE_ENDED = 6, 7, 8  # enum address_space
 NOTHING, FAILED = 1, 2  # columns of its counts
 ROUNDS = 5
 MANY_CALLS = 7000  # of each thread and round
@@ -190,3 +194,30 @@ def test_ipc_memory_opened_twice(daemon, workload, tmp_path):
         assert process.line()["phase"] == phase
         assert_equal_to_ledger(daemon, process.pid, tmp_path / "ledger", patience=2)
         process.step()
+
+
+@pytest.mark.parametrize(
+    "what", ["memory", "host", "array", "pool", "physical", "mapping", "context"]
+)
+def test_two_threads_end_one_thing_at_once(start_daemon, workload, tmp_path, what):
+    """The one that fails must not bring it back, whichever the probes have seen first."""
+    ledger = tmp_path / "ledger"
+    process = workload(RACE, what, RACES, ledger)
+    pid = process.line()["pid"]
+    daemon = start_daemon("--pid", str(pid))
+    process.step()
+    assert 0 < process.line()["by_second"] < RACES, "either may win"
+    assert_equal_to_ledger(daemon, pid, ledger)
+    status = daemon.ctl("status")
+    assert_conserved(status)
+    calls = status["calls"]
+    assert (calls["frees_unknown"], calls["superseded"]) == (0, 0), calls
+    row = daemon.process_row(pid)
+    assert row["frees_unknown"] == 0 and row["partial"] == ["late_attach"]
+    assert row["pools"] == []
+
+    entries = kernel.map_entries(daemon.process.pid, "handles")
+    spaces = [entry["formatted"]["key"]["space"] for entry in entries]
+    ended = [SPACE_ENDED] * (RACES if what == "context" else 0)
+    assert sorted(spaces) == [SPACE_CONTEXT, SPACE_PRIMARY] + ended, "the first context is left"
+    assert kernel.map_entries(daemon.process.pid, "mappings") == []

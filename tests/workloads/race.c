@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Two threads end one thing at the same moment, again and again; the driver lets one of them.
+ *
+ * usage: race WHAT COUNT LEDGER, with WHAT one of memory, host, array, pool, physical, mapping,
+ * context
+ *
+ * Prints {"pid":N,"by_second":0}, and for each line on stdin has COUNT races, writes the ledger and
+ * prints how many the second thread has won. Of every KEEP things one more is made that stays.
+ */
+#include <dlfcn.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cuda_types.h"
+#include "macro.h"
+#include "open.h"
+
+#define KEEP 100
+#define BYTES 4096
+#define GRANULE (2ULL << 20)
+#define SPINS_MAX 4096
+
+typedef int (*api_fn)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
+
+enum {
+	FN_RETAIN,
+	FN_SET,
+	FN_MALLOC,
+	FN_FREE,
+	FN_HOST,
+	FN_FREE_HOST,
+	FN_ARRAY,
+	FN_FREE_ARRAY,
+	FN_POOL,
+	FN_DESTROY_POOL,
+	FN_CREATE,
+	FN_RELEASE,
+	FN_RESERVE,
+	FN_MAP,
+	FN_UNMAP,
+	FN_CONTEXT,
+	FN_POP,
+	FN_DESTROY_CONTEXT,
+	FN_MAX
+};
+
+static const char *const symbols[FN_MAX] = {
+	[FN_RETAIN] = "cuDevicePrimaryCtxRetain",
+	[FN_SET] = "cuCtxSetCurrent",
+	[FN_MALLOC] = "cuMemAlloc_v2",
+	[FN_FREE] = "cuMemFree_v2",
+	[FN_HOST] = "cuMemHostAlloc",
+	[FN_FREE_HOST] = "cuMemFreeHost",
+	[FN_ARRAY] = "cuArrayCreate_v2",
+	[FN_FREE_ARRAY] = "cuArrayDestroy",
+	[FN_POOL] = "cuMemPoolCreate",
+	[FN_DESTROY_POOL] = "cuMemPoolDestroy",
+	[FN_CREATE] = "cuMemCreate",
+	[FN_RELEASE] = "cuMemRelease",
+	[FN_RESERVE] = "cuMemAddressReserve",
+	[FN_MAP] = "cuMemMap",
+	[FN_UNMAP] = "cuMemUnmap",
+	[FN_CONTEXT] = "cuCtxCreate_v2",
+	[FN_POP] = "cuCtxPopCurrent_v2",
+	[FN_DESTROY_CONTEXT] = "cuCtxDestroy_v2",
+};
+
+static api_fn functions[FN_MAX];
+static uint64_t primary, reserved;
+
+static int call(int fn, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+	return functions[fn](a, b, c, d, 0);
+}
+
+static void die(const char *what)
+{
+	fprintf(stderr, "race: %s\n", what);
+	exit(1);
+}
+
+static void must(int fn, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+	if (call(fn, a, b, c, d))
+		die(symbols[fn]);
+}
+
+static void load(void)
+{
+	void *driver = simcuda_open("libcuda.so.1");
+	api_fn init = (api_fn)dlsym(driver, "cuInit");
+
+	for (int fn = 0; fn < FN_MAX; fn++) {
+		functions[fn] = (api_fn)dlsym(driver, symbols[fn]);
+		if (!functions[fn])
+			die(symbols[fn]);
+	}
+	if (!init || init(0, 0, 0, 0, 0))
+		die("cuInit");
+}
+
+static uint64_t make_memory(void)
+{
+	uint64_t ptr;
+
+	must(FN_MALLOC, (uintptr_t)&ptr, BYTES, 0, 0);
+	return ptr;
+}
+
+static uint64_t make_host(void)
+{
+	uint64_t ptr;
+
+	must(FN_HOST, (uintptr_t)&ptr, BYTES, 0, 0);
+	return ptr;
+}
+
+static uint64_t make_array(void)
+{
+	CUDA_ARRAY_DESCRIPTOR plane = {.Width = 64, .Height = 64, .Format = 0x20, .NumChannels = 1};
+	uint64_t array;
+
+	must(FN_ARRAY, (uintptr_t)&array, (uintptr_t)&plane, 0, 0);
+	return array;
+}
+
+static uint64_t make_pool(void)
+{
+	CUmemPoolProps props = {.allocType = 1, .location = {.type = 1}};
+	uint64_t pool;
+
+	must(FN_POOL, (uintptr_t)&pool, (uintptr_t)&props, 0, 0);
+	return pool;
+}
+
+static uint64_t make_physical(void)
+{
+	CUmemAllocationProp prop = {.type = 1, .location = {.type = 1}};
+	uint64_t handle;
+
+	must(FN_CREATE, (uintptr_t)&handle, GRANULE, (uintptr_t)&prop, 0);
+	return handle;
+}
+
+/* Which alone keeps its memory. */
+static uint64_t make_mapping(void)
+{
+	uint64_t handle = make_physical();
+
+	must(FN_MAP, reserved, GRANULE, 0, handle);
+	must(FN_RELEASE, handle, 0, 0, 0);
+	return reserved;
+}
+
+static uint64_t make_context(void)
+{
+	uint64_t context, popped;
+
+	must(FN_CONTEXT, (uintptr_t)&context, 0, 0, 0);
+	make_memory();
+	must(FN_POP, (uintptr_t)&popped, 0, 0, 0);
+	return context;
+}
+
+static const struct sort {
+	const char *name;
+	uint64_t (*make)(void);
+	int end;
+} sorts[] = {
+	{"memory", make_memory, FN_FREE},
+	{"host", make_host, FN_FREE_HOST},
+	{"array", make_array, FN_FREE_ARRAY},
+	{"pool", make_pool, FN_DESTROY_POOL},
+	{"physical", make_physical, FN_RELEASE},
+	{"mapping", make_mapping, FN_UNMAP},
+	{"context", make_context, FN_DESTROY_CONTEXT},
+};
+
+static const struct sort *sort;
+static uint64_t thing;
+static unsigned long count, by_second;
+static atomic_ulong begun, ended;
+static int results[2];
+
+/* Either may come first, also where both run on one processor. */
+static void wait_a_little(unsigned int *random)
+{
+	unsigned int spins = (unsigned int)rand_r(random) % SPINS_MAX;
+
+	if (rand_r(random) % 4 == 0)
+		sched_yield();
+	for (volatile unsigned int i = 0; i < spins; i++)
+		;
+}
+
+static void end_thing(int who, unsigned int *random)
+{
+	wait_a_little(random);
+	results[who] = call(sort->end, thing, GRANULE, 0, 0);
+}
+
+static void *second_thread(void *arg)
+{
+	unsigned int random = 2;
+
+	(void)arg;
+	must(FN_SET, primary, 0, 0, 0);
+	for (unsigned long i = 1; i <= count; i++) {
+		while (begun < i)
+			sched_yield();
+		end_thing(1, &random);
+		ended = i;
+	}
+	return NULL;
+}
+
+static void race(unsigned long number, unsigned int *random)
+{
+	thing = sort->make();
+	begun = number;
+	end_thing(0, random);
+	while (ended < number)
+		sched_yield();
+	if (!results[0] == !results[1])
+		die("not one of two has ended it");
+	by_second += !results[1];
+	if (number % KEEP == 0)
+		make_memory();
+}
+
+static void races(void)
+{
+	unsigned int random = 1;
+	pthread_t second;
+
+	begun = ended = 0;
+	if (pthread_create(&second, NULL, second_thread, NULL))
+		die("pthread_create");
+	for (unsigned long i = 1; i <= count; i++)
+		race(i, &random);
+	pthread_join(second, NULL);
+}
+
+static void say(void)
+{
+	printf("{\"pid\":%d,\"by_second\":%lu}\n", getpid(), by_second);
+	fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+	int (*write_ledger)(const char *path);
+
+	for (size_t i = 0; i < ARRAY_SIZE(sorts) && argc == 4; i++)
+		if (strcmp(sorts[i].name, argv[1]) == 0)
+			sort = &sorts[i];
+	if (!sort) {
+		fputs("usage: race WHAT COUNT LEDGER\n", stderr);
+		return 2;
+	}
+	count = strtoul(argv[2], NULL, 10);
+	load();
+	say();
+	write_ledger = (int (*)(const char *))dlsym(simcuda_open("libcuda.so.1"),
+						     "simcuda_ledger_write");
+	while (getchar() != EOF) {
+		must(FN_RETAIN, (uintptr_t)&primary, 0, 0, 0);
+		must(FN_SET, primary, 0, 0, 0);
+		must(FN_RESERVE, (uintptr_t)&reserved, GRANULE, 0, 0);
+		races();
+		if (!write_ledger || write_ledger(argv[3]))
+			die("cannot write the ledger");
+		say();
+	}
+	return 0;
+}
