@@ -14,6 +14,7 @@ IPC_TWICE = ROOT / "tests" / "workloads" / "ipc_twice.py"
 USED = (str(SIM / "libcuda.so.1"), str(SIM / "libcudart.so.13"))
 RACE = BUILD / "workloads" / "race"
 RACES = 3000
+LATER = [(), ("deeper",), ("deeper", "other"), ("deeper", "other", "above")]
 SPACE_CONTEXT, SPACE_PRIMARY, SPACE_ENDED = 6, 7, 8  # enum address_space
 NOTHING, FAILED = 1, 2  # columns of its counts
 ROUNDS = 5
@@ -153,7 +154,7 @@ def start_jump(start_daemon, workload, tmp_path):
     return start
 
 
-@pytest.mark.parametrize("later", [(), ("deeper",), ("deeper", "other")], ids=" ".join)
+@pytest.mark.parametrize("later", LATER, ids=" ".join)
 @pytest.mark.parametrize("how", ["return", "longjmp", "signal", "thread"])
 def test_call_that_never_returns(start_jump, how, later):
     daemon, process = start_jump(how, *later)

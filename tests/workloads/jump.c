@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Leaves calls of its own cudaMalloc() in ways that never return.
  *
- * usage: jump HOW [deeper [other]], with HOW one of return, again, longjmp, signal, thread, exec
+ * usage: jump HOW [deeper [other [above]]], with HOW one of return, again, longjmp, signal, thread, exec
  *
  * The program exports cudaMalloc() itself, as one with a runtime linked in would, and is probed
  * when it is started under the name of a CUDA runtime. A line on stdin lets it make the call that
  * is lost and then KEPT calls that return (again: all of them the same address; deeper: with more
- * frames above them than the lost one had, not fewer; other: of cudaMallocHost()); after each step
- * it prints {"phase":NAME}.
+ * frames above them than the lost one had, not fewer; other: of cudaMallocHost(); above: nothing is
+ * written where the lost one's frame was); after each step it prints {"phase":NAME}.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -28,7 +28,7 @@ int cudaMallocHost(void **ptr, size_t size);
 
 static void (*leave)(void);
 static sigjmp_buf outside;
-static bool again, deeper;
+static bool again, deeper, above;
 static int (*allocate)(void **ptr, size_t size) = cudaMalloc;
 
 /* Frames that a later call does not have above it. */
@@ -37,7 +37,8 @@ static __attribute__((noinline)) int call(unsigned int depth)
 	volatile char room[512];
 	void *ptr;
 
-	for (size_t i = 0; i < sizeof(room); i++)
+	room[0] = 0;
+	for (size_t i = 0; i < sizeof(room) && !above; i++)
 		room[i] = (char)depth; /* over whatever was there */
 	if (depth)
 		return call(depth - 1) + room[0] - room[0];
@@ -132,6 +133,7 @@ int main(int argc, char **argv)
 	signal(SIGUSR1, on_signal);
 	again = argc > 1 && strcmp(argv[1], "again") == 0;
 	deeper = argc > 2 && strcmp(argv[2], "deeper") == 0;
+	above = argc > 4 && strcmp(argv[4], "above") == 0;
 	step("started");
 	for (size_t i = 0; i < ARRAY_SIZE(ways); i++)
 		if (argc > 1 && strcmp(argv[1], ways[i].name) == 0 && ways[i].how)
