@@ -17,7 +17,8 @@ static __always_inline bool share_take(__u32 slot, enum shared pool, __u32 own, 
 		return false;
 	total = __sync_fetch_and_add(&host->used[pool], n);
 	mine = __sync_fetch_and_add(&user->used[pool], n);
-	if (share_allows(shared_entries(pool), total, mine, slot == SHARE_ROOT, own, n))
+	if (share_allows(shared_entries(pool), total,
+			 slot == SHARE_ROOT && shared_own(pool) ? 0 : mine, own, n))
 		return true;
 	__sync_fetch_and_add(&host->used[pool], -n);
 	__sync_fetch_and_add(&user->used[pool], -n);

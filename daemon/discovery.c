@@ -34,6 +34,7 @@ struct file_ref {
 	uint64_t inode;
 	unsigned int major, minor;
 	const struct library *library; /* NULL: looked at, nothing to probe */
+	bool is_refused;               /* there was, but no room for it */
 	uint64_t looked_ns;            /* CLOCK_MONOTONIC */
 };
 
@@ -73,7 +74,7 @@ static void forget_files(struct discovery *d, const struct library *library)
 }
 
 static void remember(struct discovery *d, unsigned int major, unsigned int minor, uint64_t inode,
-		     const struct library *library)
+		     const struct library *library, bool is_refused)
 {
 	struct file_ref *ref;
 
@@ -86,6 +87,7 @@ static void remember(struct discovery *d, unsigned int major, unsigned int minor
 	ref->major = major;
 	ref->minor = minor;
 	ref->library = library;
+	ref->is_refused = is_refused;
 	ref->looked_ns = clock_monotonic_ns();
 }
 
@@ -253,17 +255,37 @@ static void request_rescan(struct discovery *d)
 		sd_event_source_set_enabled(d->rescan, SD_EVENT_ONESHOT);
 }
 
-/* Places the probes, if the file's owner has room and time left for it: who owns one can make a
- * thousand of them. -EAGAIN: later.
+/* Tells processes apart, also those that had the same pid. */
+static uint64_t holder_of(pid_t pid)
+{
+	uint64_t ticks = 0;
+
+	if (pid == 0)
+		return 0;
+	(void)procfs_start_ticks(pid, &ticks);
+	return ticks << 22 | (uint64_t)pid; /* PID_MAX_LIMIT */
+}
+
+static uint64_t libraries_held(const struct discovery *d, uint64_t holder)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < d->n_libraries && holder; i++)
+		n += d->libraries[i]->holder == holder;
+	return n;
+}
+
+/* Places the probes, if the file's owner and who maps it have room and time left for it: who owns
+ * or maps one can make a thousand of them. -EAGAIN: later.
  */
-static int place(struct discovery *d, int fd, const struct stat *st, const char *path,
+static int place(struct discovery *d, pid_t pid, int fd, const struct stat *st, const char *path,
 		 enum api_family family, struct library **ret)
 {
 	struct quotas *q = &d->tracker->quotas;
-	uint64_t began = quota_time();
+	uint64_t began = quota_time(), holder = holder_of(pid);
 	int r;
 
-	if (!quota_take(&q->libraries, st->st_uid, 0, 1)) {
+	if (!quota_take(&q->libraries, st->st_uid, libraries_held(d, holder), 1)) {
 		d->is_crowded = true;
 		return -ENOSPC;
 	}
@@ -277,14 +299,17 @@ static int place(struct discovery *d, int fd, const struct stat *st, const char 
 	}
 	if (r < 0)
 		quota_give(&q->libraries, st->st_uid, 1);
+	else
+		(*ret)->holder = holder;
 	quota_charge(&q->time, st->st_uid, quota_time() - began);
 	return r;
 }
 
-/* Probes an open file, once. Returns 0 with a NULL where there is nothing to probe for good, and a
- * negative errno where that may be different the next time.
+/* Probes an open file, once, which the process has mapped (0: none). Returns 0 with a NULL where
+ * there is nothing to probe for good, and a negative errno where that may be different the next
+ * time.
  */
-static int arm(struct discovery *d, int fd, const char *path, enum api_family family,
+static int arm(struct discovery *d, pid_t pid, int fd, const char *path, enum api_family family,
 	       const struct library **ret)
 {
 	struct library *library = NULL;
@@ -296,12 +321,13 @@ static int arm(struct discovery *d, int fd, const char *path, enum api_family fa
 	*ret = S_ISREG(st.st_mode) ? find_library(d, &st) : NULL;
 	if (*ret || !S_ISREG(st.st_mode))
 		return 0;
-	r = place(d, fd, &st, path, family, &library);
+	r = place(d, pid, fd, &st, path, family, &library);
 	if (r == -ENOENT || r == -ENOEXEC)
 		return 0;
 	if (r < 0) {
 		log_limited(LOG_LEVEL_WARNING, "%s: not probed: %s", path,
-			    r == -ENOSPC ? "its owner's libraries are as many as there is room for"
+			    r == -ENOSPC ? "its owner's or user's libraries are as many as there is "
+					   "room for"
 			    : r == -EAGAIN ? "its owner's others have taken up the time for now"
 					   : strerror(-r));
 		return r;
@@ -310,7 +336,7 @@ static int arm(struct discovery *d, int fd, const char *path, enum api_family fa
 	watch_writes(d, library, fd);
 	(void)sd_event_source_set_time_relative(d->settle, SETTLE_USEC);
 	(void)sd_event_source_set_enabled(d->settle, SD_EVENT_ONESHOT);
-	remember(d, major(st.st_dev), minor(st.st_dev), st.st_ino, library);
+	remember(d, major(st.st_dev), minor(st.st_dev), st.st_ino, library, false);
 	log_info(library->armed_ns ? "probing %s" : "probing %s, as the earlier daemon did", path);
 	*ret = library;
 	return 0;
@@ -326,13 +352,14 @@ static bool driver_probed(const struct discovery *d)
 
 static const struct library *library_of(struct discovery *d, pid_t pid,
 					const struct procfs_mapping *mapping,
-					enum api_family family)
+					enum api_family family, bool *ret_is_refused)
 {
 	const struct file_ref *ref = recall(d, mapping->major, mapping->minor, mapping->inode);
 	const struct library *library = NULL;
 	_cleanup_close_ int fd = -1;
 	int r;
 
+	*ret_is_refused = ref && ref->is_refused;
 	if (ref)
 		return ref->library;
 	fd = procfs_open_mapping(pid, mapping);
@@ -340,12 +367,13 @@ static const struct library *library_of(struct discovery *d, pid_t pid,
 		keep_legacy(d, mapping);
 		return NULL;
 	}
-	r = arm(d, fd, mapping->path, family, &library);
+	r = arm(d, pid, fd, mapping->path, family, &library);
 	if (r == -EAGAIN)
 		return NULL;
 	if (r < 0)
 		library = NULL;
-	remember(d, mapping->major, mapping->minor, mapping->inode, library);
+	*ret_is_refused = r == -ENOSPC;
+	remember(d, mapping->major, mapping->minor, mapping->inode, library, *ret_is_refused);
 	return library;
 }
 
@@ -358,11 +386,13 @@ static bool mapped(struct discovery *d, pid_t pid, const struct procfs_mapping *
 {
 	const struct library *library;
 	int family = libsearch_family(mapping->path);
-	bool late;
+	bool late, is_refused;
 
 	if (family < 0)
 		return false;
-	library = library_of(d, pid, mapping, (enum api_family)family);
+	library = library_of(d, pid, mapping, (enum api_family)family, &is_refused);
+	if (is_refused)
+		tracker_refused(d->tracker, pid);
 	if (!library || library->armed_ns < since_ns)
 		return library;
 	late = library->armed_ns > mapped_ns;
@@ -485,7 +515,7 @@ static bool may_be_unused(const struct discovery *d, const struct library *libra
 
 	if (fstat(library->fd, &st) < 0)
 		return false;
-	return st.st_nlink == 0 || (d->is_crowded && library->owner != 0);
+	return st.st_nlink == 0 || (d->is_crowded && (library->owner != 0 || library->holder));
 }
 
 /* A mapping may name another device or inode than fstat does: under these it has been seen before.
@@ -560,7 +590,7 @@ static int on_disk(const char *path, enum api_family family, void *userdata)
 	const struct library *library;
 
 	if (fd >= 0)
-		(void)arm(userdata, fd, path, family, &library);
+		(void)arm(userdata, 0, fd, path, family, &library);
 	return 0;
 }
 

@@ -11,7 +11,7 @@
 
 static const char *const partial_meanings[PARTIAL_MAX] = {
 	[PARTIAL_LATE_ATTACH] = "calls before it was tracked are missing",
-	[PARTIAL_LIMIT] = "it has more allocations or call sites than are tracked",
+	[PARTIAL_LIMIT] = "it has more allocations, call sites or libraries than are tracked",
 	[PARTIAL_LOST] = "returns of calls were not seen",
 };
 

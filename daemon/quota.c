@@ -14,9 +14,9 @@ static uint64_t key_of(uid_t uid)
 	return (uint64_t)uid + 1; /* 0 is no key */
 }
 
-void quota_init(struct quota *quota, uint64_t limit)
+void quota_init(struct quota *quota, uint64_t limit, bool by_process)
 {
-	*quota = (struct quota){.limit = limit};
+	*quota = (struct quota){.limit = limit, .by_process = by_process};
 	table_init(&quota->users, sizeof(struct user));
 }
 
@@ -28,8 +28,9 @@ void quota_done(struct quota *quota)
 bool quota_has(const struct quota *quota, uid_t uid, uint64_t own, uint64_t n)
 {
 	const struct user *user = table_find(&quota->users, key_of(uid));
+	bool is_counted = user && (uid != 0 || !quota->by_process);
 
-	return share_allows(quota->limit, quota->used, user ? user->used : 0, uid == 0, own, n);
+	return share_allows(quota->limit, quota->used, is_counted ? user->used : 0, own, n);
 }
 
 bool quota_take(struct quota *quota, uid_t uid, uint64_t own, uint64_t n)
@@ -49,7 +50,7 @@ void quota_charge(struct quota *quota, uid_t uid, uint64_t n)
 	if (n == 0)
 		return;
 	quota->used += n;
-	if (uid != 0 && table_add(&quota->users, key_of(uid), (void **)&user) >= 0)
+	if (table_add(&quota->users, key_of(uid), (void **)&user) >= 0)
 		user->used += n;
 }
 
@@ -74,14 +75,14 @@ void quota_clear(struct quota *quota)
 void quotas_init(struct quotas *quotas)
 {
 	*quotas = (struct quotas){0};
-#define X(name, limit) quota_init(&quotas->name, limit);
+#define X(name, limit, by_process) quota_init(&quotas->name, limit, by_process);
 	SRTLEAK_QUOTAS(X)
 #undef X
 }
 
 void quotas_done(struct quotas *quotas)
 {
-#define X(name, limit) quota_done(&quotas->name);
+#define X(name, limit, by_process) quota_done(&quotas->name);
 	SRTLEAK_QUOTAS(X)
 #undef X
 }

@@ -14,14 +14,15 @@
 struct quota {
 	uint64_t limit, used;
 	uint64_t refused;
-	struct table users; /* what each but root has of `used` */
+	bool by_process;    /* each has a part; else root is a user like the others */
+	struct table users; /* what each has of `used` */
 };
 
-void quota_init(struct quota *quota, uint64_t limit);
+void quota_init(struct quota *quota, uint64_t limit, bool by_process);
 void quota_done(struct quota *quota);
 
-/* Takes `n` for one of the user's processes that holds `own`; what has no part of a process's is
- * asked for with 0. False, and counted, where it is too much.
+/* Takes `n` for one of the user's processes that holds `own`: 0 where none has a part. False, and
+ * counted, where it is too much.
  */
 bool quota_take(struct quota *quota, uid_t uid, uint64_t own, uint64_t n);
 
@@ -49,16 +50,16 @@ void quota_clear(struct quota *quota);
 #define TIME_MAX 600000U /* microseconds of each second, for finding out about processes */
 #endif
 
-/* The daemon's quotas: X(name, limit) */
-#define SRTLEAK_QUOTAS(X)               \
-	X(processes, PROCESSES_MAX)     \
-	X(libraries, LIBRARIES_MAX)     \
-	X(site_bytes, SITE_BYTES_MAX)   \
-	X(cache_bytes, CACHE_BYTES_MAX) \
-	X(time, TIME_MAX)
+/* The daemon's quotas: X(name, limit, each process has a part) */
+#define SRTLEAK_QUOTAS(X)                     \
+	X(processes, PROCESSES_MAX, false)    \
+	X(libraries, LIBRARIES_MAX, true)     \
+	X(site_bytes, SITE_BYTES_MAX, true)   \
+	X(cache_bytes, CACHE_BYTES_MAX, true) \
+	X(time, TIME_MAX, false)
 
 struct quotas {
-#define X(name, limit) struct quota name;
+#define X(name, limit, by_process) struct quota name;
 	SRTLEAK_QUOTAS(X)
 #undef X
 	uint32_t second; /* counts them; in each, time begins anew */

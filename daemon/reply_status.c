@@ -114,7 +114,7 @@ static void write_shared(struct json_writer *out, const struct tracker *t,
 
 static void write_quotas(struct json_writer *out, const struct quotas *q)
 {
-#define X(name, bound) write_limit(out, #name, bound, q->name.used, q->name.refused);
+#define X(name, bound, by_process) write_limit(out, #name, bound, q->name.used, q->name.refused);
 	SRTLEAK_QUOTAS(X)
 #undef X
 }

@@ -85,6 +85,17 @@ struct process *tracker_discover(struct tracker *t, pid_t pid, bool late, uint64
 	return p;
 }
 
+void tracker_refused(struct tracker *t, pid_t pid)
+{
+	struct process *p = tracker_discover(t, pid, false, clock_boottime_ns());
+
+	if (!p)
+		return;
+	p->partial |= 1U << PARTIAL_LIMIT;
+	roster_note(p, t->probes);
+	notices_partial(&t->notices, p);
+}
+
 int tracker_untrack(struct tracker *t, pid_t pid)
 {
 	int r = admission_decree(&t->admission, pid, VERDICT_IGNORE, WORD_PERSON);

@@ -54,6 +54,9 @@ void tracker_init(struct tracker *t, sd_event *loop, struct probes *probes,
 		  const struct scope *scope);
 void tracker_done(struct tracker *t);
 
+/* A process maps a CUDA library for which there was no room: its calls are not seen. */
+void tracker_refused(struct tracker *t, pid_t pid);
+
 /* What the probes call for each event; userdata is the tracker. */
 void tracker_event(const struct event *event, void *userdata);
 

@@ -4,9 +4,9 @@
  * Of such a pool a process may hold as much as it leaves. What counts as left to a user other than
  * root is less by what that user's processes hold already. So one process gets a half of the pool,
  * or a third if it is not root's; n that are as greedy get 1/(n+1) or 1/(2n+1) each, and leave
- * others as much; and a user's processes together never get more than a half. Root may take all
- * that is left of what is asked for without a part of a process's (images). Beside that each
- * process has a share of its own that no other can take: it is set aside from the beginning.
+ * others as much; and a user's processes together never get more than a half. Where single processes
+ * have no part (images) root is a user like the others. Beside that each process has a share of its
+ * own that no other can take: it is set aside from the beginning.
  */
 #ifndef SRTLEAK_SHARE_H
 #define SRTLEAK_SHARE_H
@@ -77,12 +77,11 @@ static inline __u32 share_slot(__u32 uid)
 }
 
 /* Whether `n` more may go to one who holds `own`, while all hold `total` of `limit` and the user
- * holds `user` of that.
+ * holds `user` of that; for root 0, where processes have a part.
  */
-static inline bool share_allows(__u64 limit, __u64 total, __u64 user, bool is_root, __u64 own,
-				__u64 n)
+static inline bool share_allows(__u64 limit, __u64 total, __u64 user, __u64 own, __u64 n)
 {
-	__u64 taken = is_root ? total : total + user;
+	__u64 taken = total + user;
 
 	return taken <= limit && own + n <= limit - taken;
 }

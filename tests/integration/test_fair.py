@@ -26,6 +26,7 @@ CHUNKS_OWN = 4
 HANDLES_OWN = 16
 THREADS_OWN = 2
 SITES = 4096  # of one process
+COPIES = 1000  # of a library
 ANSWERS_WITHIN = 5  # seconds; on a busy machine
 BYTES_PER_ALLOCATION = 64
 IDLE_BYTES = 64 * MIB  # what the daemon takes with nothing to track, generously
@@ -268,19 +269,22 @@ sys.stdin.readline()
 """
 
 
-def map_copies(playground, count, keep):
-    """As the culprits' user, copies of a runtime that are mapped, all at once or one at a time."""
-    folder = playground.ledgers / f"copies-{keep}"
+def map_copies(playground, count, keep, uid=CULPRIT):
+    """Copies of a runtime that belong to the user and are mapped, all at once or one at a time."""
+    folder = playground.ledgers / f"copies-{keep}-{uid}-{count}"
     folder.mkdir()
     os.chmod(folder, 0o777)
-    user = ["setpriv", f"--reuid={CULPRIT}", f"--regid={CULPRIT}", "--clear-groups"]
+    user = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
     source = playground.simcuda / "libcudart.so.13"
-    process = playground.start(*user, PYTHON, "-c", MAP_COPIES, source, folder, count, keep)
+    python = playground.path / "python"
+    if not python.exists():
+        shutil.copy2(os.path.realpath(PYTHON), python)
+    process = playground.start(*user, python, "-c", MAP_COPIES, source, folder, count, keep)
     return process, folder
 
 
 def probed(daemon, folder):
-    return [p for p in daemon.ctl("status")["probes"] if p["binary"].startswith(str(folder))]
+    return [p for p in daemon.ctl("status")["probes"] if p["binary"].startswith(f"{folder}/")]
 
 
 def assert_probes_new_library(daemon, playground, name):
@@ -297,16 +301,22 @@ def assert_probes_new_library(daemon, playground, name):
     assert daemon.process_row(pid)["partial"] == []
 
 
-def test_copies_of_a_library(daemon, playground, others):
+@pytest.mark.parametrize("uid", [CULPRIT, 0])
+def test_copies_of_a_library(daemon, playground, others, uid):
+    others.rounds()
     before = limits(daemon)["libraries"]
-    culprit, folder = map_copies(playground, 400, "keep")
+    culprit, folder = map_copies(playground, COPIES, "keep", uid)
     others.rounds()
     culprit.line()
-    wait_until(lambda: limits(daemon)["libraries"]["refused"] >= 200, "refusals are counted")
+    wait_until(lambda: limits(daemon)["libraries"]["refused"] >= COPIES * 3 // 4, "are counted")
     held = limits(daemon)["libraries"]
-    assert 50 < len(probed(daemon, folder)) <= held["limit"] // 2 < 400
-    assert held["used"] <= before["used"] + held["limit"] // 2
+    share = held["limit"] // (2 if uid == 0 else 3)
+    assert share // 2 < len(probed(daemon, folder)) <= share
+    assert held["used"] <= before["used"] + share
+    wait_until(lambda: is_marked(daemon, culprit.pid), "it is marked")
     assert_probes_new_library(daemon, playground, "new")
+    _, also_new = map_copies(playground, 1, "keep", uid if uid == 0 else OTHER)
+    wait_until(lambda: len(probed(daemon, also_new)) == 1, "another process has room")
     assert_small(daemon)
     others.rounds()
 
@@ -318,7 +328,7 @@ def test_copies_of_a_library(daemon, playground, others):
 
 
 def test_copies_made_and_deleted(daemon, playground, others):
-    culprit, folder = map_copies(playground, 300, "delete")
+    culprit, folder = map_copies(playground, COPIES, "delete")
     others.rounds()
     culprit.line()
     assert_probes_new_library(daemon, playground, "new")

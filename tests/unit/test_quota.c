@@ -21,7 +21,7 @@ static uint64_t greed(uint64_t n, uid_t uid)
 	struct quota quota;
 	uint64_t held = 0;
 
-	quota_init(&quota, LIMIT);
+	quota_init(&quota, LIMIT, true);
 	for (bool more = true; more;) {
 		more = false;
 		for (uint64_t i = 0; i < n; i++)
@@ -49,18 +49,30 @@ static void test_user_gets_no_more_than_a_half(void **state)
 	uint64_t held = 0;
 
 	(void)state;
-	quota_init(&quota, LIMIT);
-	/* Many small ones, of which none holds much. */
-	while (quota_take(&quota, 1000, 0, 1))
-		held++;
-	assert_int_equal(held, LIMIT / 2);
-	/* The next user gets a half of the rest, root all of it. */
-	while (quota_take(&quota, 1001, 0, 1))
-		held++;
-	assert_int_equal(held, LIMIT / 2 + LIMIT / 4);
-	while (quota_take(&quota, 0, 0, 1))
-		held++;
-	assert_int_equal(held, LIMIT);
+	quota_init(&quota, LIMIT, false);
+	/* Many small ones, of which none holds much; the next user gets a half of the rest. */
+	for (uid_t uid = 0; uid < 4; uid++) {
+		uint64_t left = LIMIT - held;
+
+		while (quota_take(&quota, uid, 0, 1))
+			held++;
+		assert_int_equal(held, LIMIT - left / 2);
+	}
+	quota_done(&quota);
+}
+
+static void test_root_has_as_much_as_its_processes(void **state)
+{
+	struct quota quota;
+
+	(void)state;
+	quota_init(&quota, LIMIT, true);
+	for (uint64_t left = LIMIT, held = 0; left > LIMIT / 100; left -= held) {
+		for (held = 0; quota_take(&quota, 0, held, 1);)
+			held++;
+		assert_in_range(held, left / 2, left / 2 + 1);
+	}
+	assert_true(quota_take(&quota, 0, 0, 1));
 	quota_done(&quota);
 }
 
@@ -72,7 +84,7 @@ static void test_account(void **state)
 
 	(void)state;
 	srand(7);
-	quota_init(&quota, LIMIT);
+	quota_init(&quota, LIMIT, true);
 	for (int i = 0; i < 200000; i++) {
 		uint64_t uid = (uint64_t)rand() % USERS, n = (uint64_t)rand() % 500;
 		uint64_t counted = uid ? held[uid] : 0;
@@ -107,6 +119,10 @@ static void test_what_is_known_afterwards(void **state)
 	quota_charge(&quotas.time, 1000, 10ULL * TIME_MAX);
 	assert_false(quota_has(&quotas.time, 1000, 0, 1));
 	assert_false(quota_has(&quotas.time, 0, 0, 1));
+	quotas_next_second(&quotas);
+	quota_charge(&quotas.time, 0, TIME_MAX / 2);
+	assert_false(quota_has(&quotas.time, 0, 0, 1));
+	assert_true(quota_has(&quotas.time, 1000, 0, 1));
 	quotas_next_second(&quotas);
 	assert_true(quota_has(&quotas.time, 1000, 0, 1));
 	quotas_done(&quotas);
@@ -145,6 +161,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_equal_greed),
 		cmocka_unit_test(test_user_gets_no_more_than_a_half),
+		cmocka_unit_test(test_root_has_as_much_as_its_processes),
 		cmocka_unit_test(test_account),
 		cmocka_unit_test(test_what_is_known_afterwards),
 		cmocka_unit_test(test_slots_of_users),
