@@ -16,7 +16,7 @@ from conftest import BIN, BUILD, SIM, as_entries, read_ledger, wait_until
 PYTHON = "/usr/bin/python3"
 GREEDY = BUILD / "workloads" / "greedy"
 NARROW = BUILD / "narrow" / BIN.resolve().relative_to(BUILD) / "srtleakd"
-NARROW_LIVE_OWN = 64
+NARROW_LIVE_OWN, NARROW_HANDLES = 64, 8192
 CULPRIT, OTHER = 42101, 42102  # users
 MIB = 1 << 20
 LIVE_SHARED = (1 << 21) - 4096 * 128
@@ -27,6 +27,7 @@ HANDLES_OWN = 16
 THREADS_OWN = 2
 SITES = 4096  # of one process
 COPIES = 1000  # of a library
+STACKS = 1_000_000
 ANSWERS_WITHIN = 5  # seconds; on a busy machine
 BYTES_PER_ALLOCATION = 64
 IDLE_BYTES = 64 * MIB  # what the daemon takes with nothing to track, generously
@@ -225,7 +226,7 @@ def test_allocates_without_end(daemon, playground, others):
 
 def test_no_two_stacks_alike(daemon, playground, others):
     others.rounds()
-    culprits, ledgers = playground.greedy("stacks", 30_000, processes=3)
+    culprits, ledgers = playground.greedy("stacks", STACKS // 3, processes=3)
     others.rounds()
     for pid, ledger in ledgers.items():
         wait_until(lambda p=pid: is_marked(daemon, p), "it is marked")
@@ -447,6 +448,26 @@ def test_more_threads_than_there_is_room_for(narrow, playground):
     assert limits(narrow)["threads"]["refused"] >= 400 - len(shown)
     others.rounds()
     culprits.kill()
+    assert_returned(narrow, NARROW_LIVE_OWN)
+    others.rounds()
+
+
+@pytest.mark.parametrize("uid", [CULPRIT, 0])
+def test_more_handles_than_there_is_room_for(narrow, playground, uid):
+    others = playground.others(narrow)
+    others.rounds()
+    culprits, ledgers = playground.greedy("handles", NARROW_HANDLES * 5 // 8, uid=uid)
+    ((pid, ledger),) = ledgers.items()
+    wait_until(lambda: is_marked(narrow, pid), "it is marked")
+    assert_equal_to_ledger(narrow, pid, ledger)  # as nothing was released
+    held = limits(narrow)["handles"]
+    assert held["limit"] // 4 < held["used"] <= held["limit"] * (5 if uid == 0 else 4) // 8
+    assert held["refused"] > 0
+    fellow, *strangers = others.churns
+    others.churns = others.churns if uid == 0 else strangers  # the culprit has its fellows' too
+    others.rounds()
+    culprits.kill()
+    others.churns = [fellow, *strangers]
     assert_returned(narrow, NARROW_LIVE_OWN)
     others.rounds()
 

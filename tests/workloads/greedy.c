@@ -6,13 +6,14 @@
  * As the user N (root), in that many processes (1) at once. WHAT is one of
  *
  *   blocks    each process takes COUNT blocks of 512 bytes and keeps them
- *   stacks    the same, each block from another call stack
+ *   stacks    the same, each block from another call stack; it keeps the first KEPT of them
  *   threads   the same, each block from another thread, which lives on
+ *   handles   the same, of physical memory
  *   flood     COUNT threads of each process take and free a block over and over
  *   children  each process keeps forking a child that takes COUNT blocks and ends
  *   forks     the same, and the child does nothing
  *
- * LEDGER, with the process's number behind it, is where the first three write what they hold. When
+ * LEDGER, with the process's number behind it, is where the first four write what they hold. When
  * all are done, or have begun what has no end, it prints {"pids":[N,...]}; and at the end of stdin
  * {"rounds":N}, how often the last three did it in all.
  */
@@ -29,16 +30,21 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include "cuda_types.h"
 #include "macro.h"
 #include "open.h"
 
 #define BLOCK_BYTES 512
+#define GRANULE (2UL << 20)
+#define KEPT 30000
 #define PROCESSES_MAX 4096U
 #define THREAD_STACK (64 << 10)
 #define DEPTH 20 /* of a stack; each frame is one of two */
 
 static int (*cuda_malloc)(void **ptr, size_t size);
 static int (*cuda_free)(void *ptr);
+static int (*create)(uint64_t *handle, size_t size, const CUmemAllocationProp *prop,
+		     unsigned long long flags);
 static int (*write_ledger)(const char *path);
 
 static struct {
@@ -60,7 +66,8 @@ static void load(void)
 	cuda_malloc = dlsym(runtime, "cudaMalloc");
 	cuda_free = dlsym(runtime, "cudaFree");
 	write_ledger = dlsym(driver, "simcuda_ledger_write");
-	if (!cuda_malloc || !cuda_free || !write_ledger || !init || init(0))
+	create = dlsym(driver, "cuMemCreate");
+	if (!create || !cuda_malloc || !cuda_free || !write_ledger || !init || init(0))
 		die("the libraries", "have not what they should have");
 }
 
@@ -79,12 +86,20 @@ static void take_blocks(unsigned long count)
 		take();
 }
 
+static void take_here(unsigned long number)
+{
+	void *block = take();
+
+	if (number >= KEPT)
+		cuda_free(block);
+}
+
 static void turn_right(unsigned long turns, unsigned int depth);
 
 __attribute__((noinline)) static void turn_left(unsigned long turns, unsigned int depth)
 {
 	if (depth == DEPTH)
-		take();
+		take_here(turns);
 	else if (turns >> depth & 1)
 		turn_right(turns, depth + 1);
 	else
@@ -95,7 +110,7 @@ __attribute__((noinline)) static void turn_left(unsigned long turns, unsigned in
 __attribute__((noinline)) static void turn_right(unsigned long turns, unsigned int depth)
 {
 	if (depth == DEPTH)
-		take();
+		take_here(turns);
 	else if (turns >> depth & 1)
 		turn_right(turns, depth + 1);
 	else
@@ -107,6 +122,16 @@ static void take_from_stacks(unsigned long count)
 {
 	for (unsigned long i = 0; i < count; i++)
 		turn_left(i, 0);
+}
+
+static void take_handles(unsigned long count)
+{
+	CUmemAllocationProp prop = {.type = 1, .location = {.type = 1}};
+	uint64_t handle;
+
+	for (unsigned long i = 0; i < count; i++)
+		if (create(&handle, GRANULE, &prop, 0))
+			die("cuMemCreate", "failed");
 }
 
 static void *take_and_stay(void *barrier)
@@ -182,8 +207,13 @@ static const struct {
 	const char *name;
 	void (*go)(unsigned long count);
 } ways[] = {
-	{"blocks", take_blocks}, {"stacks", take_from_stacks}, {"threads", take_from_threads},
-	{"flood", flood},        {"children", fork_on},        {"forks", fork_idly},
+	{"blocks", take_blocks},
+	{"stacks", take_from_stacks},
+	{"threads", take_from_threads},
+	{"handles", take_handles},
+	{"flood", flood},
+	{"children", fork_on},
+	{"forks", fork_idly},
 };
 
 static void be_greedy(size_t way, unsigned long count, const char *ledger, size_t number)

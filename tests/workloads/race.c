@@ -268,8 +268,8 @@ int main(int argc, char **argv)
 	count = strtoul(argv[2], NULL, 10);
 	load();
 	say();
-	write_ledger = (int (*)(const char *))dlsym(simcuda_open("libcuda.so.1"),
-						     "simcuda_ledger_write");
+	write_ledger =
+		(int (*)(const char *))dlsym(simcuda_open("libcuda.so.1"), "simcuda_ledger_write");
 	while (getchar() != EOF) {
 		must(FN_RETAIN, (uintptr_t)&primary, 0, 0, 0);
 		must(FN_SET, primary, 0, 0, 0);
