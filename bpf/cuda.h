@@ -34,11 +34,11 @@ static __always_inline bool is_to_return(struct task_struct *task, __u64 sp)
 }
 
 /* A deeper entry is made by the outer call, unless that was left (longjmp, exception): none of
- * these functions calls another of its own library (seen in the code of libcudart 13), and where the
- * return address has been written over there is no outer call any more. An entry at the very stack pointer of the outer one is one of three things.
- * A second probe on the same code: on overlayfs one library looks like two files, and has a link
- * for each. A tail call out of the outer function. Or the next call at this depth, and the outer
- * one's return was never seen.
+ * these functions calls another of its own library (seen in the code of libcudart 13), and where
+ * the return address has been written over there is no outer call any more. An entry at the very
+ * stack pointer of the outer one is one of three things. A second probe on the same code: on
+ * overlayfs one library looks like two files, and has a link for each. A tail call out of the outer
+ * function. Or the next call at this depth, and the outer one's return was never seen.
  */
 static __always_inline bool is_inner(struct pt_regs *ctx, struct task_struct *task,
 				     const struct thread *th, __u32 cookie)

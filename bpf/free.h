@@ -143,8 +143,8 @@ static __always_inline bool is_put_back(const struct live_key *key, __u64 number
 	return handle && !(handle->flags & HANDLE_LIVES) && handle->id <= number;
 }
 
-/* A free that has succeeded and has nothing in hand. It is counted before it is noted: who finds the
- * note takes that back.
+/* A free that has succeeded and has nothing in hand. It is counted before it is noted: who finds
+ * the note takes that back.
  */
 static __always_inline void free_stray(struct task_struct *task, struct process_image *p,
 				       struct thread *th, const volatile struct api_row *row,

@@ -76,8 +76,8 @@ enum drop {
 	DROP_LAST,    /* it is no more */
 };
 
-/* Takes a reference away. unit: 1 for a handle or an opening, HANDLE_MAPPING. After the last one the
- * caller removes the handle; until then others see that it has no references.
+/* Takes a reference away. unit: 1 for a handle or an opening, HANDLE_MAPPING. After the last one
+ * the caller removes the handle; until then others see that it has no references.
  */
 #define DROP_ATTEMPTS 16 /* against others that count at the same time */
 

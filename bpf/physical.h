@@ -64,8 +64,7 @@ static __always_inline bool is_of(const struct live_key *key, __u64 id)
 /* Takes the mapping's reference away for a call of that number, and with the last one the memory.
  * False where another call is at it.
  */
-static __always_inline bool mapping_detach(struct process_image *p, struct mapping *m,
-					   __u64 number)
+static __always_inline bool mapping_detach(struct process_image *p, struct mapping *m, __u64 number)
 {
 	struct live_key key = handle_key(p, SPACE_PHYSICAL, m->handle);
 	struct handle *handle;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* Two threads free one pointer at once. The probes give it to the one whose call begins first, the
  * driver to either. So a free that has succeeded with nothing in hand leaves a note, which one that
- * has failed finds when it has put back what it had. Both look only when they have made theirs seen,
- * so one of them sees the other's.
+ * has failed finds when it has put back what it had. Both look only when they have made theirs
+ * seen, so one of them sees the other's.
  *
  * What a note speaks of is older than the call that left it: by the numbers of both.
  */

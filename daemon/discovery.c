@@ -326,8 +326,9 @@ static int arm(struct discovery *d, pid_t pid, int fd, const char *path, enum ap
 		return 0;
 	if (r < 0) {
 		log_limited(LOG_LEVEL_WARNING, "%s: not probed: %s", path,
-			    r == -ENOSPC ? "its owner's or user's libraries are as many as there is "
-					   "room for"
+			    r == -ENOSPC
+				    ? "its owner's or user's libraries are as many as there is "
+				      "room for"
 			    : r == -EAGAIN ? "its owner's others have taken up the time for now"
 					   : strerror(-r));
 		return r;

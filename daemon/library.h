@@ -20,7 +20,8 @@ struct library {
 	dev_t device;
 	ino_t inode;
 	uid_t owner;     /* of the file: who can make more of them */
-	uint64_t holder; /* the process that mapped it first, for whoever counts these; 0: none did */
+	uint64_t holder; /* the process that mapped it first, for whoever counts these; 0: none did
+			  */
 	uint32_t number; /* part of its probes' cookies */
 	enum api_family family;
 	char *path;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Leaves calls of its own cudaMalloc() in ways that never return.
  *
- * usage: jump HOW [deeper [other [above]]], with HOW one of return, again, longjmp, signal, thread, exec
+ * usage: jump HOW [deeper [other [above]]], with HOW one of return, again, longjmp, signal, thread,
+ * exec
  *
  * The program exports cudaMalloc() itself, as one with a runtime linked in would, and is probed
  * when it is started under the name of a CUDA runtime. A line on stdin lets it make the call that
