@@ -4,9 +4,9 @@
  * Of such a pool a process may hold as much as it leaves. What counts as left to a user other than
  * root is less by what that user's processes hold already. So one process gets a half of the pool,
  * or a third if it is not root's; n that are as greedy get 1/(n+1) or 1/(2n+1) each, and leave
- * others as much; and a user's processes together never get more than a half. Where single processes
- * have no part (images) root is a user like the others. Beside that each process has a share of its
- * own that no other can take: it is set aside from the beginning.
+ * others as much; and a user's processes together never get more than a half. Where single
+ * processes have no part (images) root is a user like the others. Beside that each process has a
+ * share of its own that no other can take: it is set aside from the beginning.
  */
 #ifndef SRTLEAK_SHARE_H
 #define SRTLEAK_SHARE_H
