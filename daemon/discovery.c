@@ -327,8 +327,8 @@ static int arm(struct discovery *d, pid_t pid, int fd, const char *path, enum ap
 	if (r < 0) {
 		log_limited(LOG_LEVEL_WARNING, "%s: not probed: %s", path,
 			    r == -ENOSPC
-				    ? "its owner's or user's libraries are as many as there is "
-				      "room for"
+				    ? "its owner or the process has as many libraries as there "
+				      "is room for"
 			    : r == -EAGAIN ? "its owner's others have taken up the time for now"
 					   : strerror(-r));
 		return r;
@@ -378,6 +378,14 @@ static const struct library *library_of(struct discovery *d, pid_t pid,
 	return library;
 }
 
+static void discover(struct discovery *d, pid_t pid, unsigned int partial, uint64_t mapped_ns)
+{
+	if (!tracker_discover(d->tracker, pid, partial,
+			      mapped_ns ? mapped_ns : clock_boottime_ns()) &&
+	    tracker_puts_off(d->tracker, pid))
+		request_rescan(d);
+}
+
 /* A process maps something called like a CUDA library, since mapped_ns (CLOCK_BOOTTIME). Of a
  * library that was armed before since_ns all that is known already. A process that was ignored
  * until now has made calls that nobody recorded. Returns whether the library is probed.
@@ -393,7 +401,7 @@ static bool mapped(struct discovery *d, pid_t pid, const struct procfs_mapping *
 		return false;
 	library = library_of(d, pid, mapping, (enum api_family)family, &is_refused);
 	if (is_refused)
-		tracker_refused(d->tracker, pid);
+		discover(d, pid, 1U << PARTIAL_LIMIT, mapped_ns);
 	if (!library || library->armed_ns < since_ns)
 		return library;
 	late = library->armed_ns > mapped_ns;
@@ -402,10 +410,7 @@ static bool mapped(struct discovery *d, pid_t pid, const struct procfs_mapping *
 	/* A runtime allocates through the driver, whose own probes see what was missed above. */
 	if (late && library->family == FAMILY_CUDART && driver_probed(d))
 		late = false;
-	if (!tracker_discover(d->tracker, pid, late || was_ignored,
-			      mapped_ns ? mapped_ns : clock_boottime_ns()) &&
-	    tracker_puts_off(d->tracker, pid))
-		request_rescan(d);
+	discover(d, pid, late || was_ignored ? 1U << PARTIAL_LATE_ATTACH : 0, mapped_ns);
 	return true;
 }
 

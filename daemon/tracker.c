@@ -60,7 +60,8 @@ bool tracker_puts_off(const struct tracker *t, pid_t pid)
 	return put_off_holds(&t->put_off, pid);
 }
 
-struct process *tracker_discover(struct tracker *t, pid_t pid, bool late, uint64_t time_ns)
+struct process *tracker_discover(struct tracker *t, pid_t pid, unsigned int partial,
+				 uint64_t time_ns)
 {
 	struct process *p = tracker_find(t, pid);
 
@@ -76,24 +77,12 @@ struct process *tracker_discover(struct tracker *t, pid_t pid, bool late, uint64
 		roster_remove(t, p);
 		return NULL;
 	}
-	if (late)
-		p->partial |= 1U << PARTIAL_LATE_ATTACH;
+	p->partial |= partial;
 	roster_note(p, t->probes);
 	notices_partial(&t->notices, p);
 	/* It may have been found before its interpreter was ready. */
 	process_find_python(p, t->probes);
 	return p;
-}
-
-void tracker_refused(struct tracker *t, pid_t pid)
-{
-	struct process *p = tracker_discover(t, pid, false, clock_boottime_ns());
-
-	if (!p)
-		return;
-	p->partial |= 1U << PARTIAL_LIMIT;
-	roster_note(p, t->probes);
-	notices_partial(&t->notices, p);
 }
 
 int tracker_untrack(struct tracker *t, pid_t pid)

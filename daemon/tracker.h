@@ -54,18 +54,16 @@ void tracker_init(struct tracker *t, sd_event *loop, struct probes *probes,
 		  const struct scope *scope);
 void tracker_done(struct tracker *t);
 
-/* A process maps a CUDA library for which there was no room: its calls are not seen. */
-void tracker_refused(struct tracker *t, pid_t pid);
-
 /* What the probes call for each event; userdata is the tracker. */
 void tracker_event(const struct event *event, void *userdata);
 
-/* A process maps a CUDA library since time_ns (CLOCK_BOOTTIME); late: the library was mapped before
- * its probes were armed. Returns it, or NULL where it is not to be tracked or has ended, or there
- * is no time for it now (tracker_puts_off()). News of mappings and exec come from several CPUs, and
- * not in order.
+/* A process maps a CUDA library since time_ns (CLOCK_BOOTTIME); partial: what is missing of its
+ * calls for that (bits by enum process_partial). Returns it, or NULL where it is not to be tracked
+ * or has ended, or there is no time for it now (tracker_puts_off()). News of mappings and exec come
+ * from several CPUs, and not in order.
  */
-struct process *tracker_discover(struct tracker *t, pid_t pid, bool late, uint64_t time_ns);
+struct process *tracker_discover(struct tracker *t, pid_t pid, unsigned int partial,
+				 uint64_t time_ns);
 
 /* Whether a process was left for later, and is to be discovered again then. */
 bool tracker_puts_off(const struct tracker *t, pid_t pid);
