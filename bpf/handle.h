@@ -76,11 +76,11 @@ enum drop {
 	DROP_LAST,    /* it is no more */
 };
 
+#define DROP_ATTEMPTS 16 /* against others that count at the same time */
+
 /* Takes a reference away. unit: 1 for a handle or an opening, HANDLE_MAPPING. After the last one
  * the caller removes the handle; until then others see that it has no references.
  */
-#define DROP_ATTEMPTS 16 /* against others that count at the same time */
-
 static __always_inline enum drop handle_drop(struct handle *handle, __u64 unit)
 {
 	__u64 of_this_sort = unit == 1 ? HANDLE_MAPPING - 1 : ~(HANDLE_MAPPING - 1);

@@ -31,8 +31,8 @@ static __always_inline void keep_own_stack(void *ctx)
 struct context_call {
 	__u64 sp; /* stack pointer at the entry; 0: none */
 	__u64 pointer;
-	__u32 cookie;
 	__u64 number; /* of the call, where it ends something */
+	__u32 cookie;
 	__u32 device;
 	__u32 ended;    /* number of the context that ends with it; 0: none */
 	__u32 released; /* it gives up a reference */

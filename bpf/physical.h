@@ -61,16 +61,16 @@ static __always_inline bool is_of(const struct live_key *key, __u64 id)
 	return handle && handle->id == id;
 }
 
-/* Takes the mapping's reference away for a call of that number, and with the last one the memory.
- * False where another call is at it.
+/* Takes the mapping's reference away for a call of that number, and with the last one the memory;
+ * unless another call has done so.
  */
-static __always_inline bool mapping_detach(struct process_image *p, struct mapping *m, __u64 number)
+static __always_inline void mapping_detach(struct process_image *p, struct mapping *m, __u64 number)
 {
 	struct live_key key = handle_key(p, SPACE_PHYSICAL, m->handle);
 	struct handle *handle;
 
 	if (__sync_val_compare_and_swap(&m->detached_by, 0, number | MAPPING_BUSY))
-		return false;
+		return;
 	m->taken.id = 0;
 	handle = bpf_map_lookup_elem(&handles, &key);
 	if (handle && handle->id == m->id && handle_drop(handle, HANDLE_MAPPING) == DROP_LAST) {
@@ -78,7 +78,6 @@ static __always_inline bool mapping_detach(struct process_image *p, struct mappi
 		handle_remove(p, &key);
 	}
 	m->detached_by = number;
-	return true;
 }
 
 /* Lets one of the calls that are at a mapping end it, or take that back. */
@@ -89,6 +88,22 @@ static __always_inline bool mapping_claim(struct mapping *m, __u64 number)
 		       number;
 }
 
+/* The mapping is no more: what went with it is counted and told, once. False where another call is
+ * about to do that, or to take it back.
+ */
+static __always_inline bool mapping_ended(struct process_image *p, struct mapping *m,
+					  enum counter counter, __u32 api, __u64 number)
+{
+	mapping_detach(p, m, number);
+	if (!mapping_claim(m, m->detached_by))
+		return false;
+	if (m->taken.id) {
+		count(counter);
+		report(p, EVENT_FREE, m->handle, &m->taken, api);
+	}
+	return true;
+}
+
 /* Its end was not seen, but it must have ended. */
 static __always_inline void mapping_supersede(struct process_image *p, const struct live_key *place)
 {
@@ -96,11 +111,7 @@ static __always_inline void mapping_supersede(struct process_image *p, const str
 
 	if (!m)
 		return;
-	mapping_detach(p, m, next_id());
-	if (m->taken.id) {
-		count(COUNTER_SUPERSEDED);
-		report(p, EVENT_FREE, m->handle, &m->taken, API_MAX);
-	}
+	(void)mapping_ended(p, m, COUNTER_SUPERSEDED, API_MAX, next_id());
 	mapping_remove(p, place);
 }
 
@@ -176,21 +187,14 @@ static __always_inline void remap(struct process_image *p, const struct mapping 
 		live_undo(p, &key, &m->taken, api, result);
 }
 
-/* The mapping is no more; what went with it neither. */
 static __always_inline void unmapped(struct process_image *p, struct mapping *m,
 				     const struct live_key *place, __u32 api, __u64 number)
 {
 	/* Of two calls at once the one that began later may be the one that succeeds. */
 	if (m->detached_by != number)
 		stray_note(place, number);
-	mapping_detach(p, m, number);
-	if (!mapping_claim(m, m->detached_by))
-		return;
-	if (m->taken.id) {
-		count(COUNTER_FREES_MATCHED);
-		report(p, EVENT_FREE, m->handle, &m->taken, api);
-	}
-	mapping_remove(p, place);
+	if (mapping_ended(p, m, COUNTER_FREES_MATCHED, api, number))
+		mapping_remove(p, place);
 }
 
 __noinline __u64 unmapped_one(__u64 at, __u32 api, __s32 result, __u64 number)

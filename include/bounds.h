@@ -64,7 +64,7 @@
 #define CONTEXT_DEPTH 8U        /* of a thread's stack of contexts, as far as it is followed */
 #define UNMAP_MAX 64U           /* mappings that one call removes */
 #define UNMAP_STEP (2ULL << 20) /* the least that is mapped (cuMemGetAllocationGranularity) */
-#define STRAYS_MAX 4096U        /* frees of what another thread's free has in hand */
+#define STRAYS_MAX 4096U        /* notes of frees (stray.h); they matter while a call lasts */
 #define MIPMAP_LEVELS 32U
 
 #define PYTHON_FRAMES_MAX 128U
