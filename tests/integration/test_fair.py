@@ -328,6 +328,18 @@ def test_copies_of_a_library(daemon, playground, others, uid):
     others.rounds()
 
 
+def test_copies_that_nobody_maps_any_more(daemon, playground):
+    """Root's too: their files stay, and what was probed of them makes room where it is needed."""
+    culprit, folder = map_copies(playground, COPIES, "keep", uid=0)
+    culprit.line()
+    wait_until(lambda: is_marked(daemon, culprit.pid), "there is no room for all")
+    held = len(probed(daemon, folder))
+    culprit.kill()
+    _, also = map_copies(playground, COPIES - 1, "keep", uid=0)
+    wait_until(lambda: len(probed(daemon, folder)) < held - 10, "they make room", 60)
+    wait_until(lambda: len(probed(daemon, also)) > held - 10, "which the others get", 60)
+
+
 def test_copies_made_and_deleted(daemon, playground, others):
     culprit, folder = map_copies(playground, COPIES, "delete")
     others.rounds()
@@ -380,11 +392,12 @@ def test_flood_of_events(narrow, playground):
     assert_conserved(narrow.ctl("status"))
 
 
-def test_more_processes_than_there_is_room_for(narrow, playground):
+@pytest.mark.parametrize("uid", [CULPRIT, 0])
+def test_more_processes_than_there_is_room_for(narrow, playground, uid):
     others = playground.others(narrow)
     others.rounds()
     before = granted(narrow)
-    culprits, _ = playground.greedy("blocks", 3, processes=100)
+    culprits, _ = playground.greedy("blocks", 3, processes=100, uid=uid)
     others.rounds()
     images = limits(narrow)["images"]
     assert images["refused"] >= 100 - images["limit"] // 2 and images["used"] <= 40
