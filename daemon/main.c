@@ -188,7 +188,10 @@ static int reset(struct daemon *d)
 		log_error("%s: %s", d->config.pin_dir, pins_advice(r));
 		return r == -EACCES || r == -EPERM ? DAEMON_PRIVILEGE : DAEMON_FAILURE;
 	}
-	pins_remove_all(d->pins);
+	r = pins_remove_all(d->pins);
+	if (r < 0)
+		log_warning("%s: no pins of srtleak are left, but the directory stays: %s",
+			    d->config.pin_dir, strerror(-r));
 	return DAEMON_STOPPED;
 }
 

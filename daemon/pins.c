@@ -13,7 +13,9 @@
 #include "macro.h"
 #include "pins.h"
 
-#define SET_NEW "new"
+#define SET_PREFIX "object_"
+#define SET_NEW SET_PREFIX "new"
+#define SET_DIGITS 16
 #define DEPTH_MAX 3 /* set, folder, pin */
 #define LOCK_TRIES 50
 #define LOCK_PAUSE_USEC 100000
@@ -157,7 +159,18 @@ static bool remove_tree(int parent, const char *name)
 	return unlinkat(parent, name, AT_REMOVEDIR) == 0;
 }
 
-/* Every entry of the directory but the set to keep. Returns whether there was any. */
+/* The directory may have been named by mistake, and hold what others have pinned. */
+static bool is_set(const char *name)
+{
+	const char *digits = name + strlen(SET_PREFIX);
+
+	if (strncmp(name, SET_PREFIX, strlen(SET_PREFIX)) != 0)
+		return false;
+	return strcmp(name, SET_NEW) == 0 ||
+	       (strlen(digits) == SET_DIGITS && strspn(digits, "0123456789abcdef") == SET_DIGITS);
+}
+
+/* Every set of the directory but the one to keep. Returns whether there was any. */
 static bool remove_others(const struct pins *p, const char *keep)
 {
 	int fd;
@@ -168,7 +181,7 @@ static bool remove_others(const struct pins *p, const char *keep)
 	if (!dir)
 		return false;
 	while ((entry = readdir(dir)))
-		if (entry->d_name[0] != '.' && strcmp(entry->d_name, keep) != 0)
+		if (is_set(entry->d_name) && strcmp(entry->d_name, keep) != 0)
 			removed |= remove_tree(p->fd, entry->d_name);
 	return removed;
 }
@@ -185,7 +198,7 @@ int pins_choose(struct pins *p, uint64_t object, bool *ret_removed)
 
 	if (p->set_fd >= 0)
 		close(TAKE_FD(p->set_fd));
-	snprintf(p->set, sizeof(p->set), "object_%016" PRIx64, object);
+	snprintf(p->set, sizeof(p->set), SET_PREFIX "%0*" PRIx64, SET_DIGITS, object);
 	*ret_removed = remove_others(p, p->set);
 	r = open_set(p, p->set);
 	if (r == 0)
@@ -277,8 +290,8 @@ void pins_remove(struct pins *p, const char *name)
 		(void)remove_tree(p->set_fd, name);
 }
 
-void pins_remove_all(struct pins *p)
+int pins_remove_all(struct pins *p)
 {
 	(void)remove_others(p, "");
-	(void)rmdir(p->path);
+	return rmdir(p->path) < 0 ? -errno : 0;
 }

@@ -4,7 +4,7 @@
  * another version has left.
  *
  *   DIRECTORY/           0700, the daemon's, locked by the daemon that uses it
- *     new/               a set that was never completed
+ *     object_new/        a set that was never completed
  *     object_HASH/       the set of one BPF object
  *       map_NAME, program_NAME, life_NAME
  *       library_…/       the links of one probed file (library.c)
@@ -58,8 +58,10 @@ int pins_each_folder(const struct pins *pins, void (*fn)(const char *name, void 
 /* Removes a pin, or a folder with all that is in it. */
 void pins_remove(struct pins *pins, const char *name);
 
-/* Removes every set, and the directory itself where it may be removed. */
-void pins_remove_all(struct pins *pins);
+/* Removes every set, then the directory; what else is in it is left alone. Returns 0 or what
+ * removing the directory says: -ENOTEMPTY, -EBUSY for a mount point, …
+ */
+int pins_remove_all(struct pins *pins);
 
 static inline void pins_freep(struct pins **pins)
 {

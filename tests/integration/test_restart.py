@@ -159,6 +159,25 @@ def test_reset(restart):
     assert reset(daemon.pins).returncode == 0
 
 
+def test_reset_leaves_alone_what_is_not_ours(restart):
+    """A directory that was named by mistake: one with the pins of others, and that of a running daemon."""
+    daemon = restart()
+    assert daemon.stop(signal.SIGUSR1) == 0
+    others = ["new", "object_", "object_x", "object_0123456789abcdeg", "object_0123456789abcdef0"]
+    for other in others:
+        (daemon.pins / other).mkdir()
+    done = reset(daemon.pins)
+    assert done.returncode == 0 and "the directory stays: Directory not empty" in done.stderr
+    assert sorted(p.name for p in daemon.pins.iterdir()) == sorted(others)
+    for other in others:
+        (daemon.pins / other).rmdir()
+    daemon = restart()
+    before = pinned(daemon)
+    done = reset(daemon.pins.parent)
+    assert done.returncode == 0 and "the directory stays" in done.stderr
+    assert pinned(daemon).keys() == before.keys()
+
+
 def test_second_daemon_with_the_same_pins(restart, tmp_path):
     daemon = restart()
     second = subprocess.run(
