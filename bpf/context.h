@@ -29,35 +29,43 @@ static __always_inline __s8 device_of(__u32 ordinal)
 	return ordinal < DEVICES_MAX ? (__s8)ordinal : DEVICE_UNKNOWN;
 }
 
-/* Whether a library's calls have been seen since then. */
-static __always_inline bool was_armed(__u32 cookie, __u64 since_ns)
+/* Whether nothing has gone unseen since then: neither what was called through this library, nor, as
+ * far as the daemon knows, what the process called through another or while it was ignored.
+ */
+static __always_inline bool was_seen(struct task_struct *task, __u32 cookie, __u64 since_ns)
 {
-	__u32 library = COOKIE_LIBRARY(cookie);
+	__u32 library = COOKIE_LIBRARY(cookie), tgid = task->tgid;
 	__u64 *armed_ns = bpf_map_lookup_elem(&armed, &library);
+	struct tracked *note = bpf_map_lookup_elem(&tracked, &tgid);
 
-	return armed_ns && since_ns > *armed_ns;
+	return armed_ns && since_ns > *armed_ns && (!note || since_ns > note->unseen_ns);
 }
 
-/* A thread that was born after the probes has no context. Of others nothing is known. */
+/* A thread all of whose calls were seen has no context to begin with. Of others nothing is known
+ * until they choose one; and so it is again when calls have gone unseen meanwhile.
+ */
 static __always_inline void contexts_begin(struct task_struct *task, struct thread *th,
 					   __u32 cookie)
 {
-	__u64 began_ns = th->began_ns;
+	__u64 since_ns = th->contexts_ns ?: th->began_ns ?: task->start_boottime;
+	bool is_first = !th->contexts_ns, is_known;
 
-	if (began_ns & 1)
+	if (th->contexts_ns > newest_unseen_ns)
 		return;
-	if (!began_ns)
-		began_ns = task->start_boottime;
-	th->bottom = was_armed(cookie, began_ns) ? CURRENT_NONE : CURRENT_UNKNOWN;
+	is_known = was_seen(task, cookie, since_ns);
+	th->contexts_ns = bpf_ktime_get_boot_ns();
+	if (is_known && !is_first)
+		return;
+	th->bottom = is_known ? CURRENT_NONE : CURRENT_UNKNOWN;
 	th->current = th->bottom;
 	th->depth = 0;
 	th->device = 0;
-	th->began_ns = began_ns | 1; /* looked at */
 }
 
 static __always_inline void contexts_restart(struct thread *th)
 {
-	th->began_ns = bpf_ktime_get_boot_ns() & ~1ULL;
+	th->began_ns = bpf_ktime_get_boot_ns();
+	th->contexts_ns = 0;
 }
 
 static __always_inline void context_push(struct thread *th, __u64 current)
@@ -309,7 +317,7 @@ static __always_inline void context_created(struct process_image *p, struct thre
 static __always_inline void primary_retained(struct task_struct *task, struct process_image *p,
 					     const struct context_call *call)
 {
-	bool is_whole = was_armed(call->cookie, task->group_leader->start_boottime);
+	bool is_whole = was_seen(task, call->cookie, task->group_leader->start_boottime);
 	struct handle *primary = primary_get(p, call->device, is_whole);
 	struct live_key key = handle_key(p, SPACE_CONTEXT, read_user_u64(call->pointer));
 	struct handle *known = bpf_map_lookup_elem(&handles, &key);

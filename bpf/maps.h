@@ -57,7 +57,8 @@ struct thread {
 	__u32 unmapped; /* mappings that the call removes */
 	/* Its contexts; see context.h. */
 	__u32 depth;
-	__u64 began_ns; /* its life, or the program's that it runs; 0: not looked at yet */
+	__u64 began_ns;    /* its life, or the program's that it runs; 0: task_struct says */
+	__u64 contexts_ns; /* when it was looked whether they are known; 0: not yet */
 	__u64 current, bottom, below[CONTEXT_DEPTH];
 	__u32 device; /* that it chose in the runtime */
 	/* The stack under collection. The counts live here and not in variables, because the
@@ -189,6 +190,9 @@ struct {
 	__type(key, __u32);
 	__type(value, struct tracked);
 } tracked SEC(".maps");
+
+/* The newest unseen_ns of all in `tracked`, for a look at each call. Written by the daemon. */
+__u64 newest_unseen_ns SEC(".data.unseen") = 0;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

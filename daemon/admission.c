@@ -26,7 +26,10 @@ void admission_done(struct admission *a)
 /* What it did while it was ignored is not known to whoever tracks it later. */
 static void mark_unseen(const struct admission *a, pid_t pid)
 {
-	struct tracked note = {.partial = 1U << PARTIAL_LATE_ATTACH};
+	struct tracked note = {
+		.unseen_ns = clock_boottime_ns(),
+		.partial = 1U << PARTIAL_LATE_ATTACH,
+	};
 	uint64_t start_ticks;
 
 	if (procfs_start_ticks(pid, &start_ticks) < 0)

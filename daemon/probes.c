@@ -209,10 +209,17 @@ void probes_drop_python(const struct probes *p, pid_t pid, uint64_t start_ticks)
 
 int probes_note(const struct probes *p, pid_t pid, const struct tracked *note)
 {
-	uint32_t key = (uint32_t)pid;
+	const int *maps = p->object.maps;
+	uint32_t key = (uint32_t)pid, zero = 0;
+	uint64_t newest_ns;
 
-	return bpf_map_update_elem(p->object.maps[MAP_tracked], &key, note, BPF_ANY) < 0 ? -errno
-											 : 0;
+	if (bpf_map_update_elem(maps[MAP_tracked], &key, note, BPF_ANY) < 0)
+		return -errno;
+	/* Whoever sees that there is news must find it. */
+	if (bpf_map_lookup_elem(maps[MAP_data_unseen], &zero, &newest_ns) == 0 &&
+	    note->unseen_ns > newest_ns)
+		(void)bpf_map_update_elem(maps[MAP_data_unseen], &zero, &note->unseen_ns, BPF_ANY);
+	return 0;
 }
 
 void probes_drop_note(const struct probes *p, pid_t pid, uint64_t start_ticks)

@@ -82,6 +82,13 @@ struct process *process_new(pid_t pid, struct quotas *quotas)
 	return p;
 }
 
+void process_unseen(struct process *p)
+{
+	p->partial |= 1U << PARTIAL_LATE_ATTACH;
+	p->unseen_ns = clock_boottime_ns();
+	p->is_noted = false;
+}
+
 void process_empty(struct process *p)
 {
 	table_foreach (&p->sites, struct site_ref, ref)

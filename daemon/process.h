@@ -121,6 +121,7 @@ struct process {
 	uint64_t frees_unknown;
 	uint32_t lost_events; /* of this image, as told to those who watch */
 	unsigned int partial; /* 1 << enum process_partial */
+	uint64_t unseen_ns;   /* until then calls may have gone unseen, CLOCK_BOOTTIME */
 	unsigned int noted_partial;
 	bool is_noted; /* with the partial above, for the next daemon */
 	unsigned int partial_logged;
@@ -154,6 +155,9 @@ struct process *process_free(struct process *process);
 
 /* Forgets all that it holds, as after exec. */
 void process_empty(struct process *process);
+
+/* Marks it as one that may have made calls, until now, which nobody saw. */
+void process_unseen(struct process *process);
 
 /* Re-reads what a process can change about itself. */
 void process_refresh(struct process *process);

@@ -134,11 +134,12 @@ static void recall(struct process *p, const struct tracker *t)
 
 	if (probes_noted(t->probes, p->pid, &note) < 0 || note.start_ticks != p->start_ticks) {
 		if (p->start_ticks < t->admission.unseen_before)
-			p->partial |= 1U << PARTIAL_LATE_ATTACH;
+			process_unseen(p);
 		return;
 	}
 	p->partial = note.partial & ((1U << PARTIAL_MAX) - 1);
 	p->partial_logged = p->partial; /* by that daemon */
+	p->unseen_ns = note.unseen_ns;
 	if (note.attached_at > 0)
 		p->attached_at = (double)note.attached_at / 1e6;
 }
@@ -148,6 +149,7 @@ void roster_note(struct process *p, const struct probes *probes)
 	const struct tracked note = {
 		.start_ticks = p->start_ticks,
 		.attached_at = (uint64_t)(p->attached_at * 1e6),
+		.unseen_ns = p->unseen_ns,
 		.partial = p->partial,
 	};
 	int r = 0;

@@ -77,6 +77,8 @@ struct process *tracker_discover(struct tracker *t, pid_t pid, unsigned int part
 		roster_remove(t, p);
 		return NULL;
 	}
+	if (partial & 1U << PARTIAL_LATE_ATTACH)
+		process_unseen(p);
 	p->partial |= partial;
 	roster_note(p, t->probes);
 	notices_partial(&t->notices, p);

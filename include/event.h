@@ -162,16 +162,17 @@ struct python_target {
 _Static_assert(sizeof(struct python_target) == 24, "no padding in values");
 #define NS_PER_TICK 10000000ULL /* USER_HZ is 100 on every architecture of interest */
 
-/* What a daemon leaves to its successor of a process, keyed by tgid; the probes remove it with the
- * process.
+/* What a daemon leaves to its successor of a process, and what the probes cannot know themselves,
+ * keyed by tgid; they remove it with the process.
  */
 struct tracked {
 	__u64 start_ticks; /* tells a successor with the same pid */
 	__u64 attached_at; /* Unix time, microseconds; 0: it was not tracked */
+	__u64 unseen_ns;   /* until then calls may have gone unseen, CLOCK_BOOTTIME; 0: none has */
 	__u32 partial;     /* bits, as the daemon numbers them */
 	__u32 zero;
 };
-_Static_assert(sizeof(struct tracked) == 24, "no padding in values");
+_Static_assert(sizeof(struct tracked) == 32, "no padding in values");
 
 /* Whether the calls of a process are recorded, keyed by tgid; read when it has no image. Written by
  * the daemon; goes at exit, and at exec where it is not fixed: what runs then is another program.

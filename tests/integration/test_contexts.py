@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """On which device an allocation is, by the thread's contexts, and what goes when a context ends."""
+import os
 import re
+import signal
 import struct
 import urllib.request
 
 import pytest
+from conftest import wait_until
 from puppet import MIB, OUT, POSIX_FD
 from puppet import Given, Pointer, Puppet, Value, Watched, properties
 from puppet import owner, puppet  # noqa: F401, fixtures
@@ -25,6 +28,10 @@ def device_of(shown, ptr):
     """The device that is shown of an allocation."""
     (device,) = [a["device"] for a in shown if a["ptr"] == hex(ptr)]
     return device
+
+
+def partial(daemon, pid):
+    return daemon.process_row(pid)["partial"] if pid in daemon.pids() else []
 
 
 def label(labels, name):
@@ -183,6 +190,50 @@ def test_threads_older_than_the_daemon(workload, start_daemon, tmp_path):
     assert [device_of(shown, ptr) for ptr in known] == [1, 0, 1]
     assert [device_of(shown, ptr) for ptr in new] == [0, 0]
     assert daemon.process_row(puppet.pid)["partial"] == ["late_attach"]
+
+
+def test_contexts_chosen_in_a_library_without_probes(
+    start_daemon, workload, private_libraries, tmp_path
+):
+    """What was chosen there is unknown, also where another library's calls have all been seen."""
+    libraries = private_libraries()
+    daemon = start_daemon(libraries=(f"{libraries}/libcudart.so*",))
+    os.kill(daemon.process.pid, signal.SIGSTOP)
+    puppet = Puppet.start(workload, tmp_path, SIMCUDA_DIR=str(libraries))
+    chose, changed, never = (puppet.thread(name) for name in ("chose", "changed", "never"))
+    changed.cudaSetDevice(0)
+    second = primary(changed, 1)
+    changed.cuCtxSetCurrent(second)
+    chose.cuCtxSetCurrent(second)
+    never.cudaGetDeviceCount(Pointer(4))
+    os.kill(daemon.process.pid, signal.SIGCONT)
+    wait_until(
+        lambda: "late_attach" in partial(daemon, puppet.pid), "the daemon knows the driver"
+    )
+    unknown = [thread.cudaMalloc(OUT, MIB) for thread in (chose, changed)]
+    # These get their context now, from the runtime, and it from the driver.
+    new = puppet.thread("new").cudaMalloc(OUT, MIB), never.cudaMalloc(OUT, MIB)
+    chose.cuCtxSetCurrent(primary(chose, 1))
+    known = chose.cudaMalloc(OUT, MIB)
+    shown = puppet.shown(daemon)
+    assert [device_of(shown, ptr) for ptr in unknown] == [None, None]
+    assert [device_of(shown, ptr) for ptr in [*new, known]] == [0, 0, 1]
+
+
+def test_contexts_chosen_while_the_process_was_ignored(puppet):
+    a, idle = puppet.thread("a"), puppet.thread("idle")
+    idle.cudaGetDeviceCount(Pointer(4))
+    a.cudaSetDevice(0)
+    puppet.daemon.ctl("untrack", puppet.pid)
+    a.cudaSetDevice(1)
+    idle.cudaSetDevice(1)
+    puppet.daemon.ctl("track", puppet.pid)
+    wait_until(lambda: "late_attach" in partial(puppet.daemon, puppet.pid), "tracked again")
+    unknown = [thread.cudaMalloc(OUT, MIB) for thread in (a, idle)]
+    a.cudaSetDevice(1)
+    known = a.cudaMalloc(OUT, MIB)
+    shown = puppet.shown(puppet.daemon)
+    assert [device_of(shown, ptr) for ptr in [*unknown, known]] == [None, None, 1]
 
 
 def test_after_exec(puppet):
