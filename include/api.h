@@ -3,16 +3,17 @@
  *
  * X(symbol, family, action, kind, space, place, pointer, pointer_arg, size, size_arg, extra_arg)
  *
- *  family       whose exports are searched for the symbol
- *  action       what the call does: see enum api_action
- *  kind         of an allocation, what interface.md calls it; NONE: something that is no memory,
- * but that others refer to (a pool), or part of what is counted elsewhere space        what sort of
- * number the result is: equal numbers of two spaces are two things place        where the device of
- * an allocation comes from pointer      OUT: the argument points to where the result is stored;
- * OUT32: likewise, 32 bits (driver API before CUDA 3.2); ARG, ARG32: the argument is the pointer
- * itself size         how many bytes, from size_arg on: see enum api_size extra_arg    one more
- * argument, by action, place and size: height of pitched memory, levels of mipmaps, pool,
- * properties, device ordinal, handle to map
+ * - family: whose exports are searched for the symbol
+ * - action: what the call does (enum api_action)
+ * - kind: of an allocation, what interface.md calls it; NONE: something that is no memory, but that
+ *   others refer to (a pool), or part of what is counted elsewhere
+ * - space: what sort of number the result is: equal numbers of two spaces are two things
+ * - place: where the device of an allocation comes from
+ * - pointer: OUT: the argument points to where the result is stored; OUT32: likewise, 32 bits
+ *   (driver API before CUDA 3.2); ARG, ARG32: the argument is the pointer itself
+ * - size: how many bytes, from size_arg on (enum api_size)
+ * - extra_arg: one more argument, by action, place and size: height of pitched memory, levels of
+ *   mipmaps, pool, properties, device ordinal, handle to map
  *
  * Argument numbers start at 0. Both generations of a driver function are separate exports with
  * separate types, and so are the per-thread-default-stream variants (_ptsz). What a function
