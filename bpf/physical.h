@@ -80,10 +80,12 @@ static __always_inline void mapping_detach(struct process_image *p, struct mappi
 	m->detached_by = number;
 }
 
-/* Lets one of the calls that are at a mapping end it, or take that back. */
+/* Lets one of the calls that are at a mapping end it, or take that back. 0: one has just taken it
+ * back, and what it had is not there to be ended.
+ */
 static __always_inline bool mapping_claim(struct mapping *m, __u64 number)
 {
-	return !(number & MAPPING_BUSY) &&
+	return number && !(number & MAPPING_BUSY) &&
 	       __sync_val_compare_and_swap(&m->detached_by, number, number | MAPPING_BUSY) ==
 		       number;
 }
@@ -215,7 +217,8 @@ __noinline __u64 unmapped_one(__u64 at, __u32 api, __s32 result, __u64 number)
 		unmapped(p, m, &place, api, number);
 	} else if (mapping_claim(m, number)) {
 		remap(p, m, api, result);
-		m->detached_by = 0;
+		/* Atomic, as a plain store may become seen only after the look for the note. */
+		__sync_val_compare_and_swap(&m->detached_by, number | MAPPING_BUSY, 0);
 		if (stray_since(&place, m->made))
 			unmapped(p, m, &place, api, number);
 	}
