@@ -451,6 +451,7 @@ def test_a_large_process_is_logged_once(configured, workload):
     do(process, "alloc", 1, 4096)
     holds((1 << 20) + 4096)
     comm = c.daemon.process_row(process.pid)["comm"]
+    wait_until(lines, "it is logged")
     assert lines() == [
         f"<4>srtleakd: process {process.pid} ({comm}): holds 1.0 MiB of CUDA memory, which is above "
         "log_above (1.0 MiB)"
@@ -464,7 +465,7 @@ def test_a_large_process_is_logged_once(configured, workload):
     holds(4096)
     do(process, "alloc", 2, 1 << 20)
     holds((2 << 20) + 4096)
-    assert len(lines()) == 2
+    wait_until(lambda: len(lines()) == 2, "and once more")
     c.reload("log_above = none\n")
     do(process, "free", 1 << 20)
     do(process, "alloc", 3, 1 << 20)
