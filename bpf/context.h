@@ -166,10 +166,11 @@ static __always_inline void primary_release(struct process_image *p, struct cont
 		primary_end(p, call);
 }
 
-/* The device of the thread's current context, as far as it is known; where it has none, that of
- * which the runtime would make one current.
+/* The device whose primary context the runtime resets: that of the thread's current one, or of the
+ * one that it would make current where there is none. In a context of the application's own nothing
+ * is freed.
  */
-static __always_inline __s8 current_device(struct process_image *p, const struct thread *th)
+static __always_inline __s8 device_to_reset(struct process_image *p, const struct thread *th)
 {
 	struct live_key key = handle_key(p, SPACE_CONTEXT, th->current);
 	struct handle *context;
@@ -179,7 +180,7 @@ static __always_inline __s8 current_device(struct process_image *p, const struct
 	if (th->current & CURRENT_DEVICE)
 		return device_of(th->current);
 	context = bpf_map_lookup_elem(&handles, &key);
-	return context ? context->device : DEVICE_UNKNOWN;
+	return context && context->flags & HANDLE_PRIMARY ? context->device : DEVICE_UNKNOWN;
 }
 
 /* Its handle goes at once too: another thread's next context may have it before the call returns.
@@ -241,7 +242,7 @@ static __always_inline void context_entry(struct pt_regs *ctx, struct process_im
 	call->ended = call->released = 0;
 	switch (row->action) {
 	case ACTION_DEVICE_RESET:
-		call->device = (__u8)current_device(p, th);
+		call->device = (__u8)device_to_reset(p, th);
 		primary_end(p, call);
 		break;
 	case ACTION_PRIMARY_RESET:

@@ -53,11 +53,13 @@ static __always_inline void place_properties(__u64 from, struct place *place)
 		place->kind = KIND_MANAGED;
 }
 
+/* What is from a pool is in no context, and outlives them all. */
 static __always_inline void place_pool(struct process_image *p, __u64 pool, struct place *place)
 {
 	struct live_key key = handle_key(p, SPACE_POOL, pool);
 	struct handle *handle = bpf_map_lookup_elem(&handles, &key);
 
+	place->context = 0;
 	place->device = DEVICE_UNKNOWN;
 	if (!handle)
 		return;
@@ -71,6 +73,7 @@ static __always_inline void place_stream(struct process_image *p, struct place *
 {
 	struct handle *pool = pool_of_device(p, place->device);
 
+	place->context = 0;
 	if (!pool)
 		return;
 	pool_settle(p, pool);

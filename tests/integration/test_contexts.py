@@ -143,8 +143,8 @@ def test_runtime_within_a_context_of_its_own(puppet, create):
     assert {device_of(puppet.check(), outside)} == {0}
     b.cuMemAlloc_v2(OUT, MIB, fails=NO_CONTEXT)
     b.cudaSetDevice(0)
-    b.cudaMalloc(OUT, MIB)
-    assert len(puppet.check()) == 2
+    inside_primary = b.cudaMalloc(OUT, MIB)
+    assert_left(puppet.check(), [], [outside, of_another_thread, inside_primary])
 
 
 def test_deep_stack_of_contexts(puppet):
@@ -322,7 +322,9 @@ def test_site_of_two_devices(puppet):
 
 
 def fill(caller, owner):
-    """Something of each kind in the thread's context; what outlives it."""
+    """Something of each kind in the thread's context; what outlives it, as it is in no context: by
+    handle and by address.
+    """
     memory = owner.cudaMalloc(OUT, MIB)
     handle = Value(owner.cudaIpcGetMemHandle(Pointer(64), memory))
     caller.cudaMalloc(OUT, MIB)
@@ -330,7 +332,7 @@ def fill(caller, owner):
     caller.cudaMallocManaged(OUT, 3 * MIB, 1)
     caller.cudaMallocHost(OUT, MIB)
     caller.cudaHostRegister(0x7000_0000_0000 + memory % (1 << 40), MIB, 0)
-    caller.cudaMallocAsync(OUT, MIB, 0)
+    pooled = caller.cudaMallocAsync(OUT, MIB, 0)
     caller.cuMemAlloc_v2(OUT, MIB)
     caller.cuArrayCreate_v2(OUT, Given(struct.pack("<QQII", 64, 64, 0x20, 4)))
     caller.cudaIpcOpenMemHandle(OUT, handle, 1)
@@ -343,7 +345,19 @@ def fill(caller, owner):
     caller.cudaImportExternalMemory(
         OUT, Given(struct.pack("<Ixxxxi12xQI64x", 1, descriptor, 2 * MIB, 0))
     )
-    return {hex(physical), hex(imported)}
+    return {physical, imported}, {pooled}
+
+
+def assert_left(shown, handles, ptrs):
+    assert {x["handle"] for x in shown if x["handle"]} == set(map(hex, handles))
+    assert {x["ptr"] for x in shown if not x["handle"]} == set(map(hex, ptrs))
+
+
+def end(caller, handles, ptrs):
+    for handle in handles:
+        caller.cuMemRelease(handle)
+    for ptr in ptrs:
+        caller.cuMemFreeAsync(ptr, 0)
 
 
 KINDS = {"device", "managed", "host", "array", "ipc", "graph", "vmm"}
@@ -363,26 +377,23 @@ def reset_device(caller, **how):
 
 @pytest.mark.parametrize("reset", [reset_device, reset_primary, reset_primary_v1])
 def test_reset_takes_all_of_the_device(puppet, owner, reset):
-    """All but physical memory, which is in no context."""
+    """All but physical memory and that of pools, which are in no context."""
     a, b = puppet.thread("a"), puppet.thread("b")
     other = puppet.cudaMalloc(OUT, MIB)
     a.cudaSetDevice(1)
     b.cudaSetDevice(1)
     b.cudaMalloc(OUT, MIB)
     for _ in range(2):  # at the same addresses
-        outlives = fill(a, owner)
+        handles, ptrs = fill(a, owner)
         assert {x["kind"] for x in puppet.check()} == KINDS
         puppet.simcuda_fail_next_place(1, OUT_OF_MEMORY)
         reset(a, fails=OUT_OF_MEMORY)
         assert {x["kind"] for x in puppet.check()} == KINDS
         reset(a)
-        left = puppet.check()
-        assert {x["handle"] for x in left if x["handle"]} == outlives
-        assert {x["ptr"] for x in left if not x["handle"]} == {hex(other)}
-        for handle in outlives:
-            puppet.cuMemRelease(int(handle, 16))
-        puppet.check()
+        assert_left(puppet.check(), handles, ptrs | {other})
         a.cudaSetDevice(1)
+        end(a, handles, ptrs)
+        puppet.check()
         b.cudaSetDevice(1)
         assert device_of(puppet.check(), other) == 0
         ptr = b.cudaMalloc(OUT, MIB)
@@ -396,6 +407,22 @@ def test_reset_in_a_thread_that_never_chose(puppet):
     puppet.cudaMalloc(OUT, MIB)
     puppet.thread("c").cudaDeviceReset()
     assert {x["ptr"] for x in puppet.check()} == {hex(ptr)}
+
+
+def test_reset_in_a_context_of_its_own(puppet):
+    """The runtime gives up no more than its own state there."""
+    a = puppet.thread("a")
+    a.cudaSetDevice(1)
+    a.cudaMalloc(OUT, MIB)
+    context = a.cuCtxCreate_v4(OUT, 0, 0, 1)
+    inside = a.cudaMalloc(OUT, MIB)
+    a.cudaDeviceReset()
+    assert len(puppet.check()) == 2
+    a.cuCtxSetCurrent(primary(a, 1))
+    a.cudaDeviceReset()
+    assert_left(puppet.check(), [], [inside])
+    a.cuCtxDestroy_v2(context)
+    assert puppet.check() == []
 
 
 def test_addresses_taken_again_after_a_reset(puppet):
@@ -421,19 +448,16 @@ def test_destroyed_context_takes_what_was_made_in_it(puppet, owner, destroy, is_
     other = a.cudaMalloc(OUT, MIB)
     for _ in range(2):
         context = a.cuCtxCreate_v4(OUT, 0, 0, 1)
-        outlives = fill(a, owner)
+        handles, ptrs = fill(a, owner)
         if not is_current:
             a.cuCtxPopCurrent_v2(OUT)
         puppet.simcuda_fail_next_place(1, OUT_OF_MEMORY)
         getattr(a, destroy)(context, fails=OUT_OF_MEMORY)
         assert {x["kind"] for x in puppet.check()} == KINDS
         getattr(a, destroy)(context)
-        left = puppet.check()
-        assert {x["handle"] for x in left if x["handle"]} == outlives
-        assert {x["ptr"] for x in left if not x["handle"]} == {hex(other)}
+        assert_left(puppet.check(), handles, ptrs | {other})
         getattr(a, destroy)(context, fails=NO_CONTEXT)
-        for handle in outlives:
-            a.cuMemRelease(int(handle, 16))
+        end(a, handles, ptrs)
         back = a.cudaMalloc(OUT, MIB)
         assert device_of(puppet.check(), back) == 0
         a.cudaFree(back)

@@ -241,18 +241,24 @@ def test_kind_and_place_are_the_pool_s(puppet):
     assert_pool(puppet, managed, kind="managed", device=0, used=MIB)
 
 
-def test_reset_takes_what_is_used(puppet):
-    """Of the default pool as of the program's; these live on."""
+def test_reset_leaves_what_is_used(puppet):
+    """Of the default pool as of the program's: it is in no context."""
     handle = puppet.cudaMemPoolCreate(OUT, properties())
     default = puppet.cudaDeviceGetDefaultMemPool(OUT, 0)
-    for _ in range(2):
+    for n in range(1, 3):
         puppet.cudaMallocFromPoolAsync(OUT, MIB, handle, 0)
         puppet.cudaMallocAsync(OUT, MIB, 0)
-        assert len(puppet.check()) == 2
+        puppet.cudaMalloc(OUT, MIB)
         puppet.cudaDeviceReset()
-        assert puppet.check() == []
-        assert_pool(puppet, handle, used=0, count=0, high_water=MIB)
-        assert_pool(puppet, default, used=0, count=0, high_water=MIB)
+        left = puppet.check()
+        assert len(left) == 2 * n
+        assert_pool(puppet, handle, used=n * MIB, count=n, high_water=n * MIB)
+        assert_pool(puppet, default, used=n * MIB, count=n, high_water=n * MIB)
+    puppet.cudaSetDevice(0)
+    for allocation in left:
+        puppet.cudaFreeAsync(int(allocation["ptr"], 16), 0)
+    assert puppet.check() == []
+    assert_pool(puppet, handle, used=0, count=0, high_water=2 * MIB)
 
 
 def test_imported_pool(puppet):

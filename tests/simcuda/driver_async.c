@@ -52,7 +52,6 @@ static CUresult allocate(const char *api, CUdeviceptr *ret, size_t bytes, struct
 			.size = bytes,
 			.charge = arena_round(bytes),
 			.device = pool->device,
-			.ctx = ctx,
 			.pool = pool->pool,
 			.arena = pool->device < 0 ? arena_reservations()
 						  : arena_device(pool->device),
@@ -132,7 +131,6 @@ static CUresult pointer_import(const char *api, CUdeviceptr *ret, CUmemoryPool p
 			.api = api,
 			.size = share.size,
 			.device = share.device,
-			.ctx = ctx,
 			.arena = arena_device(share.device),
 			.span = share.size,
 		},

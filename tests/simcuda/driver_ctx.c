@@ -4,6 +4,7 @@
 #include "driver_api.h"
 #include "macro.h"
 #include "pool.h"
+#include "simcuda.h"
 
 #define MAX_CONTEXTS 256
 #define STACK_MAX 32
@@ -180,6 +181,19 @@ static CUresult primary_reset(int device)
 	if (contexts[device].serial)
 		end(&contexts[device]);
 	return CUDA_SUCCESS;
+}
+
+static CUresult in_own_context(int *ret)
+{
+	*ret = context_current() >= &contexts[SIM_MAX_DEVICES];
+	return CUDA_SUCCESS;
+}
+
+int simcuda_in_own_context(void)
+{
+	int is_own = 0;
+
+	return CALL(OTHER, in_own_context(&is_own)) ? 0 : is_own;
 }
 
 CUresult cuCtxCreate(CUcontext *ctx, unsigned int flags, CUdevice device)

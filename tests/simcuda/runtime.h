@@ -4,6 +4,8 @@
 #ifndef SIMCUDA_RUNTIME_H
 #define SIMCUDA_RUNTIME_H
 
+#include <stdbool.h>
+
 #include "driver_api.h"
 #include "runtime_api.h"
 
@@ -92,6 +94,9 @@ cudaError_t runtime_leave(cudaError_t result);
 
 /* Notes an error for cudaGetLastError() and returns it. */
 cudaError_t runtime_error(cudaError_t error);
+
+/* Whether the thread is in a context that no device has by itself; after runtime_load(). */
+bool runtime_in_own_context(void);
 
 /* The device that the calling thread chose. */
 int runtime_device(void);

@@ -66,6 +66,8 @@ cudaError_t cudaDeviceReset(void)
 	int device;
 	cudaError_t r = cudaGetDevice(&device);
 
+	if (!r && runtime_in_own_context())
+		return cudaSuccess; /* of which the runtime ends no more than its own state */
 	return r ? r : WITHOUT_CONTEXT(cuDevicePrimaryCtxReset_v2, device);
 }
 

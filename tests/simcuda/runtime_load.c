@@ -7,6 +7,7 @@
 
 #include "macro.h"
 #include "runtime.h"
+#include "simcuda.h"
 
 struct runtime_driver runtime_driver;
 
@@ -27,7 +28,8 @@ static const struct {
 
 static pthread_mutex_t load_mutex = PTHREAD_MUTEX_INITIALIZER;
 static atomic_bool loaded;
-static void (*set_outer)(const char *api);
+static __typeof__(simcuda_outer) *set_outer;
+static __typeof__(simcuda_in_own_context) *in_own_context;
 static _Thread_local cudaError_t last_error;
 
 /* Data and function pointers have one size wherever there is dlsym(). */
@@ -42,7 +44,8 @@ static cudaError_t resolve(void *handle)
 
 	store(&get, dlsym(handle, "cuGetProcAddress_v2"));
 	store(&set_outer, dlsym(handle, "simcuda_outer"));
-	if (!get || !set_outer)
+	store(&in_own_context, dlsym(handle, "simcuda_in_own_context"));
+	if (!get || !set_outer || !in_own_context)
 		return cudaErrorInsufficientDriver;
 	for (unsigned int i = 0; i < ARRAY_SIZE(entries); i++) {
 		CUdriverProcAddressQueryResult status;
@@ -99,6 +102,11 @@ cudaError_t runtime_enter(const char *api)
 		return r;
 	set_outer(api);
 	return (cudaError_t)bind_context();
+}
+
+bool runtime_in_own_context(void)
+{
+	return in_own_context();
 }
 
 cudaError_t runtime_leave(cudaError_t result)

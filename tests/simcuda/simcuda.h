@@ -29,6 +29,9 @@ void simcuda_fail_next_place(unsigned int n, int error);
  * must live as long as the library. The ledger shows it in place of the driver's own function. */
 void simcuda_outer(const char *api);
 
+/* Whether the calling thread's current context is one of the application's own, not a device's. */
+int simcuda_in_own_context(void);
+
 /* What is outstanding, one JSON object a line:
  *   {"ptr":"0x…","size":N,"kind":K,"api":NAME,"device":N,"tid":N}
  * Physical memory (kind vmm) has "handle" too, and its lowest mapped address, or null, as "ptr".

@@ -72,7 +72,8 @@ struct worker {
 	uint64_t random;
 	unsigned int device; /* whose primary context is current */
 	uint64_t counts[API_MAX][OUTCOMES];
-	uint64_t ended; /* allocations that went with their context */
+	uint64_t ended;     /* allocations that went with their context */
+	struct slot pooled; /* that did not */
 };
 
 /* Set up before the first thread runs: libraries at the start, all that calls with the first round.

@@ -104,7 +104,27 @@ static bool suits(enum api api)
 	       rows[api].space != SPACE_PHYSICAL && rows[api].pointer != POINTER_ARG;
 }
 
-/* Allocates of several kinds, and frees some of it; returns what is left. */
+static bool is_of_pool(enum api api)
+{
+	return rows[api].place == PLACE_STREAM || rows[api].place == PLACE_POOL;
+}
+
+/* What is from a pool outlives the context in which it was made; one such thing does at a time. */
+static void keep_pooled(struct worker *w, struct slot *slot)
+{
+	if (w->pooled.ptr)
+		empty(w, &w->pooled);
+	if (w->pooled.ptr) {
+		empty(w, slot);
+		return;
+	}
+	w->pooled.api = slot->api;
+	w->pooled.ptr = slot->ptr;
+}
+
+/* Allocates of several kinds, and frees some of it; returns how much is left that goes with the
+ * context.
+ */
 static uint64_t fill_context(struct worker *w, void (*use)(struct worker *w))
 {
 	uint64_t kept = 0;
@@ -120,7 +140,10 @@ static uint64_t fill_context(struct worker *w, void (*use)(struct worker *w))
 		fill(w, &slot, EXPORTED);
 		if (slot.ptr && draw(w, 2))
 			empty(w, &slot);
-		kept += slot.ptr != 0;
+		if (slot.ptr && is_of_pool(slot.api))
+			keep_pooled(w, &slot);
+		else
+			kept += slot.ptr != 0;
 	}
 	return kept;
 }
