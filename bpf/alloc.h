@@ -170,17 +170,31 @@ static __always_inline void alloc_end(struct pt_regs *ctx, struct task_struct *t
  */
 #define NODE_BYTES 104
 
+/* CUgraphNodeParams: the sort of node, and from here on what the sort has. */
+#define NODE_PARAMS 16
+#define NODE_ALLOC 10 /* CU_GRAPH_NODE_TYPE_MEM_ALLOC */
+#define NODE_FREE 11  /* CU_GRAPH_NODE_TYPE_MEM_FREE */
+
 static __always_inline void node_added(struct process_image *p, const struct thread *th,
 				       const volatile struct api_row *row)
 {
-	__u64 bytes = row->extra_arg ? read_user_u64(th->extra + NODE_BYTES) : 0;
+	__u64 params = row->extra_arg ? th->extra : 0, bytes;
 	struct live_value value = {
 		.api = COOKIE_API(th->cookie),
 		.kind = KIND_NONE,
 		.device = DEVICE_UNKNOWN,
-		.size = bytes >> SIZE_BITS ? 0 : bytes,
 	};
 
+	if (row->size == SIZE_NODE) {
+		__u32 sort = (__u32)read_user_u64(th->size);
+
+		if (sort == NODE_ALLOC)
+			params = th->size + NODE_PARAMS;
+		else if (sort != NODE_FREE)
+			return;
+	}
+	bytes = params ? read_user_u64(params + NODE_BYTES) : 0;
+	value.size = bytes >> SIZE_BITS ? 0 : bytes;
 	report(p, EVENT_NODE, 0, &value, 0);
 }
 

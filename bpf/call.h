@@ -13,7 +13,15 @@ static __always_inline const volatile struct api_row *row_of(__u32 api)
 	return &api_table[api];
 }
 
-/* Rows use the first five arguments only. All are read before one is chosen: the verifier allows
+#ifndef PT_REGS_PARM6 /* libbpf 1.2 and later have it */
+#if defined(__TARGET_ARCH_arm64)
+#define PT_REGS_PARM6(x) (__PT_REGS_CAST(x)->regs[5])
+#else
+#define PT_REGS_PARM6(x) (__PT_REGS_CAST(x)->r9)
+#endif
+#endif
+
+/* Rows name one of the first five arguments. All are read before one is chosen: the verifier allows
  * only constant offsets into the registers, and the compiler would choose the offset.
  */
 static __always_inline __u64 argument(struct pt_regs *ctx, __u8 number)

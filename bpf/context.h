@@ -180,7 +180,9 @@ static __always_inline __s8 device_to_reset(struct process_image *p, const struc
 	if (th->current & CURRENT_DEVICE)
 		return device_of(th->current);
 	context = bpf_map_lookup_elem(&handles, &key);
-	return context && context->flags & HANDLE_PRIMARY ? context->device : DEVICE_UNKNOWN;
+	return context && (context->flags & (HANDLE_PRIMARY | HANDLE_GREEN)) == HANDLE_PRIMARY
+		       ? context->device
+		       : DEVICE_UNKNOWN;
 }
 
 /* Its handle goes at once too: another thread's next context may have it before the call returns.
@@ -209,6 +211,33 @@ static __always_inline void context_ended(struct process_image *p, const struct 
 
 	if (call->ended)
 		report(p, EVENT_RESET, call->ended, &none, 0);
+}
+
+/* A green context holds its device's primary context, in which its memory is. What is known of it
+ * stays for whoever gets its handle next.
+ */
+static __always_inline void green_destroy(struct process_image *p, struct context_call *call)
+{
+	struct live_key key = handle_key(p, SPACE_CONTEXT, call->pointer);
+	struct handle *green = bpf_map_lookup_elem(&handles, &key);
+
+	call->device = green ? (__u8)green->device : (__u8)DEVICE_UNKNOWN;
+	primary_release(p, call);
+}
+
+static __always_inline void green_converted(struct process_image *p,
+					    const struct context_call *call)
+{
+	struct live_key key = handle_key(p, SPACE_CONTEXT, call->number);
+	struct handle *green = bpf_map_lookup_elem(&handles, &key);
+	struct handle context;
+
+	if (!green)
+		return;
+	context = *green;
+	context.flags |= HANDLE_GREEN;
+	key = handle_key(p, SPACE_CONTEXT, read_user_u64(call->pointer));
+	handle_put(p, &key, &context);
 }
 
 /* Two calls at once: see stray.h. */
@@ -241,6 +270,12 @@ static __always_inline void context_entry(struct pt_regs *ctx, struct process_im
 	call->device = argument(ctx, row->extra_arg);
 	call->ended = call->released = 0;
 	switch (row->action) {
+	case ACTION_GREEN_CONTEXT:
+		call->number = argument(ctx, row->extra_arg);
+		break;
+	case ACTION_GREEN_DESTROY:
+		green_destroy(p, call);
+		break;
 	case ACTION_DEVICE_RESET:
 		call->device = (__u8)device_to_reset(p, th);
 		primary_end(p, call);
@@ -348,6 +383,9 @@ static __always_inline void context_return(struct pt_regs *ctx, struct task_stru
 		break;
 	case ACTION_PRIMARY_RETAIN:
 		primary_retained(task, p, call);
+		break;
+	case ACTION_GREEN_CONTEXT:
+		green_converted(p, call);
 		break;
 	case ACTION_CONTEXT_CREATE:
 		context_created(p, th, call);

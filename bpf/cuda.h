@@ -132,9 +132,9 @@ static __always_inline void end_call(struct pt_regs *ctx, struct task_struct *ta
 	else if (row->action == ACTION_TRIM || row->action == ACTION_POOL_ASK)
 		pool_told(p, th, row);
 	else if (row->action == ACTION_POOL_GET)
-		pool_got(p, th);
+		pool_got(p, th, row);
 	else if (row->action == ACTION_POOL_SET)
-		pool_set(p, th);
+		pool_set(p, th, row);
 	else if (row->action == ACTION_NODE)
 		node_added(p, th, row);
 }

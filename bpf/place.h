@@ -3,12 +3,6 @@
 #ifndef SRTLEAK_PLACE_H
 #define SRTLEAK_PLACE_H
 
-struct place {
-	__s8 device;
-	__u8 kind;
-	__u32 pool, context;
-};
-
 static __always_inline void place_current(struct process_image *p, struct thread *th,
 					  const volatile struct api_row *row, struct place *place)
 {
@@ -33,24 +27,6 @@ static __always_inline void place_current(struct process_image *p, struct thread
 	primary = primary_get(p, (__u32)current, false);
 	if (primary)
 		place->context = primary_number(p, primary);
-}
-
-/* CUmemAllocationProp and CUmemPoolProps begin alike. */
-static __always_inline void place_properties(__u64 from, struct place *place)
-{
-	struct {
-		__u32 type, handle_types, location, id;
-	} properties;
-
-	place->device = DEVICE_UNKNOWN;
-	if (bpf_probe_read_user(&properties, sizeof(properties), (const void *)from))
-		return;
-	if (properties.location == 1) /* CU_MEM_LOCATION_TYPE_DEVICE */
-		place->device = device_of(properties.id);
-	else if (properties.location >= 2 && properties.location <= 4) /* HOST, HOST_NUMA… */
-		place->kind = KIND_HOST;
-	if (properties.type == 2) /* CU_MEM_ALLOCATION_TYPE_MANAGED */
-		place->kind = KIND_MANAGED;
 }
 
 /* What is from a pool is in no context, and outlives them all. */

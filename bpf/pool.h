@@ -38,25 +38,50 @@ static __always_inline struct handle *pool_of_device(struct process_image *p, __
 	return bpf_map_lookup_elem(&handles, &key);
 }
 
-static __always_inline void pool_got(struct process_image *p, const struct thread *th)
+/* What calls of a location's pool name: of a device's own memory, or of what else pools can be of.
+ */
+static __always_inline void pool_place(const volatile struct api_row *row, __u64 which,
+				       __u32 allocation, struct place *place)
+{
+	*place = (struct place){.device = DEVICE_UNKNOWN, .kind = KIND_DEVICE};
+	if (row->place == PLACE_LOCATION)
+		place_location(which, allocation, place);
+	else
+		place->device = device_of(which);
+}
+
+static __always_inline void pool_got(struct process_image *p, const struct thread *th,
+				     const volatile struct api_row *row)
 {
 	struct live_key key = handle_key(p, SPACE_POOL, read_user_u64(th->pointer));
-	__s8 device = device_of(th->extra);
-	struct handle *of_device = pool_of_device(p, device);
-	struct handle fresh = {.counts = 1, .device = device, .kind = KIND_DEVICE};
+	struct handle *of_device = NULL;
+	struct handle fresh = {.counts = 1};
+	struct place place;
 
-	if (!of_device || bpf_map_lookup_elem(&handles, &key))
+	pool_place(row, th->extra, th->size, &place);
+	if (place.kind == KIND_DEVICE)
+		of_device = pool_of_device(p, place.device);
+	if ((place.kind == KIND_DEVICE && !of_device) || bpf_map_lookup_elem(&handles, &key))
 		return;
-	fresh.number = of_device->id;
+	fresh.device = place.device;
+	fresh.kind = place.kind;
+	fresh.number = of_device ? of_device->id : handle_number(p, &p->pools, POOL_BITS);
 	if (handle_put(p, &key, &fresh))
 		pool_report(p, EVENT_POOL, key.addr, &fresh, 0, 0);
 }
 
-static __always_inline void pool_set(struct process_image *p, const struct thread *th)
+/* Only from a device's own memory is anything allocated without naming a pool. */
+static __always_inline void pool_set(struct process_image *p, const struct thread *th,
+				     const volatile struct api_row *row)
 {
 	struct live_key key = handle_key(p, SPACE_POOL, th->extra);
-	struct handle *of_device = pool_of_device(p, device_of(th->pointer));
 	struct handle *pool = bpf_map_lookup_elem(&handles, &key);
+	struct handle *of_device = NULL;
+	struct place place;
+
+	pool_place(row, th->pointer, th->size, &place);
+	if (place.kind == KIND_DEVICE)
+		of_device = pool_of_device(p, place.device);
 
 	if (!of_device || !pool)
 		return;

@@ -208,6 +208,11 @@ static __always_inline __u64 descriptor_bytes(const void *from, __u8 size, __u32
 	return array_bytes(&array, size == SIZE_MIPMAP ? levels : 1);
 }
 
+/* CUDA 12 has put an argument in front of the parameters of a node, under the old name in CUDA 13.
+ * Where they were there is now a count, and no address is so low.
+ */
+#define ADDRESS_FIRST 65536
+
 /* What the entry of an allocating call says of its size: bytes, or what read_result() needs. */
 static __always_inline __u64 size_at_entry(struct pt_regs *ctx, struct thread *th,
 					   const volatile struct api_row *row)
@@ -231,6 +236,8 @@ static __always_inline __u64 size_at_entry(struct pt_regs *ctx, struct thread *t
 	case SIZE_SOLID:
 	case SIZE_MIPMAP:
 		return descriptor_bytes((const void *)asked, row->size, th->extra);
+	case SIZE_NODE:
+		return asked < ADDRESS_FIRST ? PT_REGS_PARM6(ctx) : asked;
 	case SIZE_TEXELS:
 	case SIZE_TEXELS3D:
 	case SIZE_TEXELS_MIPMAP:

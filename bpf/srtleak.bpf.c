@@ -20,6 +20,7 @@
 #include "handle.h"
 #include "stray.h"
 #include "context.h"
+#include "location.h"
 #include "pool.h"
 #include "place.h"
 #include "physical.h"

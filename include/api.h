@@ -36,13 +36,16 @@ enum api_action {
 	ACTION_POOL_GET, /* a device's (extra) pool, which nobody made; OUT: the pool */
 	ACTION_POOL_SET, /* what a device allocates from, where no pool is named; extra: the pool */
 	ACTION_POOL_ASK, /* what the driver says of a pool; size: of what; extra: where to */
-	ACTION_NODE,     /* a memory node joins a graph; extra: its parameters, if it allocates */
+	ACTION_NODE, /* a memory node joins a graph; extra: its parameters, if it allocates; with
+			SIZE_NODE those say what sort of node it is */
 	/* From here on: which context is the thread's, and which contexts there are. */
 	ACTION_DEVICE_SET,      /* extra: the ordinal, here and in the primary contexts' */
 	ACTION_DEVICE_RESET,    /* the current device's primary context ends */
 	ACTION_PRIMARY_RETAIN,  /* OUT: the context */
 	ACTION_PRIMARY_RELEASE, /* it ends with the last one */
 	ACTION_PRIMARY_RESET,
+	ACTION_GREEN_DESTROY,  /* a part of a device's processors, which held its primary context */
+	ACTION_GREEN_CONTEXT,  /* the context of one; extra: which */
 	ACTION_CONTEXT_CREATE, /* and it is pushed; OUT: the context; extra: the ordinal */
 	ACTION_CONTEXT_DESTROY,
 	ACTION_CONTEXT_SET,
@@ -69,6 +72,7 @@ enum api_size {
 	SIZE_TEXELS,        /* … cudaChannelFormatDesc; width and height are the next arguments */
 	SIZE_TEXELS3D,      /* … and a cudaExtent, which is passed by value */
 	SIZE_TEXELS_MIPMAP, /* the same, with extra levels */
+	SIZE_NODE,          /* … CUgraphNodeParams; or it is a count, and the next one does */
 };
 
 enum api_place {
@@ -77,6 +81,7 @@ enum api_place {
 	PLACE_STREAM,     /* likewise, from its default pool */
 	PLACE_POOL,       /* that of the pool (extra), and so is the kind */
 	PLACE_PROPERTIES, /* CUmemAllocationProp or CUmemPoolProps (extra points to it), likewise */
+	PLACE_LOCATION,   /* CUmemLocation, with a CUmemAllocationType as the size; of pools */
 };
 
 /* A cudaExtent takes no register where it is passed on the stack, and one where by reference. */
@@ -158,10 +163,15 @@ enum address_space {
 	X(cudaMemPoolTrimTo,                         CUDART, TRIM,            NONE,    POOL,     NONE,       ARG,   0, BYTES,         1, 0) \
 	X(cudaDeviceGetDefaultMemPool,               CUDART, POOL_GET,        NONE,    POOL,     NONE,       OUT,   0, NONE,          0, 1) \
 	X(cudaDeviceGetMemPool,                      CUDART, POOL_GET,        NONE,    POOL,     NONE,       OUT,   0, NONE,          0, 1) \
+	X(cudaMemGetDefaultMemPool,                  CUDART, POOL_GET,        NONE,    POOL,     LOCATION,   OUT,   0, BYTES,         2, 1) \
+	X(cudaMemGetMemPool,                         CUDART, POOL_GET,        NONE,    POOL,     LOCATION,   OUT,   0, BYTES,         2, 1) \
 	X(cudaDeviceSetMemPool,                      CUDART, POOL_SET,        NONE,    POOL,     NONE,       ARG,   0, NONE,          0, 1) \
+	X(cudaMemSetMemPool,                         CUDART, POOL_SET,        NONE,    POOL,     LOCATION,   ARG,   0, BYTES,         1, 2) \
 	X(cudaMemPoolGetAttribute,                   CUDART, POOL_ASK,        NONE,    POOL,     NONE,       ARG,   0, BYTES,         1, 2) \
 	X(cudaGraphAddMemAllocNode,                  CUDART, NODE,            NONE,    GRAPH,    NONE,       ARG,   0, NONE,          0, 4) \
 	X(cudaGraphAddMemFreeNode,                   CUDART, NODE,            NONE,    GRAPH,    NONE,       ARG,   0, NONE,          0, 0) \
+	X(cudaGraphAddNode,                          CUDART, NODE,            NONE,    GRAPH,    NONE,       ARG,   0, NODE,          4, 0) \
+	X(cudaGraphAddNode_v2,                       CUDART, NODE,            NONE,    GRAPH,    NONE,       ARG,   0, NODE,          4, 0) \
 	X(cudaSetDevice,                             CUDART, DEVICE_SET,      NONE,    CONTEXT,  NONE,       ARG,   0, NONE,          0, 0) \
 	X(cudaDeviceReset,                           CUDART, DEVICE_RESET,    NONE,    CONTEXT,  NONE,       ARG,   0, NONE,          0, 0) \
 	X(cuMemAlloc,                                CUDA,   ALLOC,           DEVICE,  MEMORY,   CURRENT,    OUT32, 0, BYTES32,       1, 0) \
@@ -218,15 +228,23 @@ enum address_space {
 	X(cuMemPoolTrimTo,                           CUDA,   TRIM,            NONE,    POOL,     NONE,       ARG,   0, BYTES,         1, 0) \
 	X(cuDeviceGetDefaultMemPool,                 CUDA,   POOL_GET,        NONE,    POOL,     NONE,       OUT,   0, NONE,          0, 1) \
 	X(cuDeviceGetMemPool,                        CUDA,   POOL_GET,        NONE,    POOL,     NONE,       OUT,   0, NONE,          0, 1) \
+	X(cuMemGetDefaultMemPool,                    CUDA,   POOL_GET,        NONE,    POOL,     LOCATION,   OUT,   0, BYTES,         2, 1) \
+	X(cuMemGetMemPool,                           CUDA,   POOL_GET,        NONE,    POOL,     LOCATION,   OUT,   0, BYTES,         2, 1) \
 	X(cuDeviceSetMemPool,                        CUDA,   POOL_SET,        NONE,    POOL,     NONE,       ARG,   0, NONE,          0, 1) \
+	X(cuMemSetMemPool,                           CUDA,   POOL_SET,        NONE,    POOL,     LOCATION,   ARG,   0, BYTES,         1, 2) \
 	X(cuMemPoolGetAttribute,                     CUDA,   POOL_ASK,        NONE,    POOL,     NONE,       ARG,   0, BYTES,         1, 2) \
 	X(cuGraphAddMemAllocNode,                    CUDA,   NODE,            NONE,    GRAPH,    NONE,       ARG,   0, NONE,          0, 4) \
 	X(cuGraphAddMemFreeNode,                     CUDA,   NODE,            NONE,    GRAPH,    NONE,       ARG,   0, NONE,          0, 0) \
+	X(cuGraphAddNode,                            CUDA,   NODE,            NONE,    GRAPH,    NONE,       ARG,   0, NODE,          4, 0) \
+	X(cuGraphAddNode_v2,                         CUDA,   NODE,            NONE,    GRAPH,    NONE,       ARG,   0, NODE,          4, 0) \
 	X(cuDevicePrimaryCtxRetain,                  CUDA,   PRIMARY_RETAIN,  NONE,    CONTEXT,  NONE,       OUT,   0, NONE,          0, 1) \
 	X(cuDevicePrimaryCtxRelease,                 CUDA,   PRIMARY_RELEASE, NONE,    CONTEXT,  NONE,       ARG,   0, NONE,          0, 0) \
 	X(cuDevicePrimaryCtxRelease_v2,              CUDA,   PRIMARY_RELEASE, NONE,    CONTEXT,  NONE,       ARG,   0, NONE,          0, 0) \
 	X(cuDevicePrimaryCtxReset,                   CUDA,   PRIMARY_RESET,   NONE,    CONTEXT,  NONE,       ARG,   0, NONE,          0, 0) \
 	X(cuDevicePrimaryCtxReset_v2,                CUDA,   PRIMARY_RESET,   NONE,    CONTEXT,  NONE,       ARG,   0, NONE,          0, 0) \
+	X(cuGreenCtxCreate,                          CUDA,   PRIMARY_RETAIN,  NONE,    CONTEXT,  NONE,       OUT,   0, NONE,          0, 2) \
+	X(cuGreenCtxDestroy,                         CUDA,   GREEN_DESTROY,   NONE,    CONTEXT,  NONE,       ARG,   0, NONE,          0, 0) \
+	X(cuCtxFromGreenCtx,                         CUDA,   GREEN_CONTEXT,   NONE,    CONTEXT,  NONE,       OUT,   0, NONE,          0, 1) \
 	X(cuCtxCreate,                               CUDA,   CONTEXT_CREATE,  NONE,    CONTEXT,  NONE,       OUT,   0, NONE,          0, 2) \
 	X(cuCtxCreate_v2,                            CUDA,   CONTEXT_CREATE,  NONE,    CONTEXT,  NONE,       OUT,   0, NONE,          0, 2) \
 	X(cuCtxCreate_v3,                            CUDA,   CONTEXT_CREATE,  NONE,    CONTEXT,  NONE,       OUT,   0, NONE,          0, 4) \

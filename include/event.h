@@ -112,6 +112,7 @@ _Static_assert(sizeof(struct handle) == 24, "no padding in values");
 
 #define HANDLE_PRIMARY 1U /* context: a device's primary one */
 #define HANDLE_UNSEEN 2U  /* primary context: others may hold it of whom the probes know nothing */
+#define HANDLE_GREEN 8U   /* of a part of a device; its memory is in the primary context */
 #define HANDLE_LIVES 4U   /* it counts references of something in the live map */
 
 /* Where physical memory is mapped, keyed by address in SPACE_MEMORY. */

@@ -19,6 +19,8 @@ RESETS = {
     "cuDevicePrimaryCtxReset",
     "cuDevicePrimaryCtxReset_v2",
 }
+# Exports of libcudart.so.12 that its successor has under another name.
+OF_CUDA_12 = {"cudaGraphAddNode_v2"}
 # Whose device only the memory's owner knows.
 OF_OTHERS = {
     "cuMemImportFromShareableHandle",

@@ -318,6 +318,30 @@ def test_site_of_two_devices(puppet):
     } == {("0", "device"): 2 * MIB, ("1", "device"): MIB, ("", "host"): MIB}
 
 
+def test_part_of_a_device(newborn):
+    """A green context: what is made in it is in its device's primary context, which it holds."""
+    a = newborn.thread("a")
+    green = a.cuGreenCtxCreate(OUT, 0, 1, 0)
+    context = a.cuCtxFromGreenCtx(OUT, green)
+    assert context != green
+    a.cuCtxPushCurrent_v2(context)
+    inside = a.cuMemAlloc_v2(OUT, MIB), a.cudaMalloc(OUT, MIB)
+    a.cudaDeviceReset()  # gives up nothing of a context that is no device's own
+    shown = newborn.check()
+    assert [device_of(shown, ptr) for ptr in inside] == [1, 1]
+    a.cuCtxPopCurrent_v2(OUT)
+    held = primary(a, 1)
+    newborn.simcuda_fail_next_place(1, OUT_OF_MEMORY)
+    a.cuGreenCtxDestroy(green, fails=OUT_OF_MEMORY)
+    a.cuGreenCtxDestroy(green)
+    assert len(newborn.check()) == 2
+    a.cuCtxSetCurrent(held)
+    again = a.cuMemAlloc_v2(OUT, MIB)
+    assert device_of(newborn.check(), again) == 1
+    a.cuDevicePrimaryCtxRelease_v2(1)
+    assert newborn.check() == []
+
+
 # The end of a context
 
 

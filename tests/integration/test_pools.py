@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pools of stream-ordered memory: what is used of each, the most that was, and what it holds."""
+import struct
+
 import pytest
 from conftest import wait_until
 from puppet import DEVICE, HOST, MIB, OUT, POSIX_FD, Alone, Given, Pointer, Puppet, properties
@@ -7,7 +9,7 @@ from puppet import DEVICE, HOST, MIB, OUT, POSIX_FD, Alone, Given, Pointer, Pupp
 STEP = 32 * MIB  # by which a pool of the simulation grows
 KIB = 1024
 RELEASE_THRESHOLD, RESERVED, RESERVED_HIGH, USED, USED_HIGH = range(4, 9)  # CUmemPool_attribute
-MANAGED = 2  # CUmemAllocationType
+PINNED, MANAGED = 1, 2  # CUmemAllocationType
 INVALID_VALUE, OUT_OF_MEMORY = 1, 2
 POOLS_TOLD_APART = 1023  # of a process, in its life
 
@@ -259,6 +261,39 @@ def test_reset_leaves_what_is_used(puppet):
         puppet.cudaFreeAsync(int(allocation["ptr"], 16), 0)
     assert puppet.check() == []
     assert_pool(puppet, handle, used=0, count=0, high_water=2 * MIB)
+
+
+def location(kind, number=0):
+    """CUmemLocation."""
+    return Given(struct.pack("<Ii", kind, number))
+
+
+@pytest.mark.parametrize("api", ["cuda", "cu"])
+def test_pool_of_a_location(puppet, api):
+    """Nobody makes them: the host's, that of managed memory, and the one that a device is known by."""
+    get, get_default, choose = (
+        getattr(puppet, f"{api}Mem{name}MemPool") for name in ("Get", "GetDefault", "Set")
+    )
+    puppet.cudaSetDevice(1)
+    own = get_default(OUT, location(DEVICE, 1), PINNED)
+    assert own == puppet.cudaDeviceGetDefaultMemPool(OUT, 1) == get(OUT, location(DEVICE, 1), PINNED)
+    host = get_default(OUT, location(HOST), PINNED)
+    managed = get(OUT, location(DEVICE, 1), MANAGED)
+    get(OUT, location(7), PINNED, fails=INVALID_VALUE)
+    assert len({own, host, managed}) == 3
+    puppet.cudaMallocFromPoolAsync(OUT, MIB, own, 0)
+    puppet.cudaMallocFromPoolAsync(OUT, 2 * MIB, host, 0)
+    puppet.cudaMallocFromPoolAsync(OUT, 3 * MIB, managed, 0)
+    made = puppet.cudaMemPoolCreate(OUT, properties(number=1))
+    choose(location(DEVICE, 1), PINNED, made)
+    assert get(OUT, location(DEVICE, 1), PINNED) == made
+    puppet.cudaMallocAsync(OUT, 4 * MIB, 0)
+    shown = {(a["size"] // MIB, a["kind"], a["device"]) for a in puppet.check()}
+    assert shown == {(1, "device", 1), (2, "host", None), (3, "managed", 1), (4, "device", 1)}
+    assert_pool(puppet, own, used=MIB, count=1)
+    assert_pool(puppet, host, kind="host", device=None, used=2 * MIB, count=1)
+    assert_pool(puppet, managed, kind="managed", device=1, used=3 * MIB, count=1)
+    assert_pool(puppet, made, used=4 * MIB, count=1)
 
 
 def test_imported_pool(puppet):

@@ -293,6 +293,33 @@ def node(device, size):
     return Pointer(properties(number=device) + struct.pack("<QQQQ", 0, 0, size, 0))
 
 
+EMPTY, MEM_ALLOC, MEM_FREE = 5, 10, 11  # CUgraphNodeType
+
+
+def any_node(sort, params=b""):
+    """CUgraphNodeParams."""
+    return Pointer(struct.pack("<I12x", sort) + params.ljust(240, b"\0"))
+
+
+def test_memory_nodes_by_their_parameters(puppet):
+    """One function adds nodes of every sort; where their parameters are depends on the version."""
+    graph = puppet.cudaGraphCreate(OUT, 0)
+    ways = [
+        lambda params, **how: puppet.cuGraphAddNode(OUT, graph, 0, 2, params, **how),
+        lambda params, **how: puppet.cuGraphAddNode_v2(OUT, graph, 0, 0, 2, params, **how),
+        lambda params, **how: puppet.cudaGraphAddNode(OUT, graph, 0, 0, 0, params, **how),
+    ]
+    for size, add in enumerate(ways, 1):
+        _, params = add(any_node(MEM_ALLOC, node(0, size * MIB)))
+        (address,) = struct.unpack_from("<Q", params, 16 + 112)
+        add(any_node(MEM_FREE, struct.pack("<Q", address)))
+        add(any_node(EMPTY))
+        add(any_node(MEM_FREE, struct.pack("<Q", 1)), fails=1)
+    puppet.cudaMalloc(OUT, MIB)
+    assert len(puppet.check()) == 1
+    assert puppet.row()["graph_nodes"] == {"allocs": 3, "bytes": 6 * MIB, "frees": 3}
+
+
 def test_graphs_and_their_memory_nodes(puppet):
     """A node's memory is the driver's: it is told of, and in nobody's sums."""
     graph = puppet.cudaGraphCreate(OUT, 0)

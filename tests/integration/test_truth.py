@@ -6,7 +6,14 @@ import signal
 
 import kernel
 import pytest
-from churn import RESETS, Churn, api_rows, assert_conserved, assert_equal_to_ledger
+from churn import (
+    OF_CUDA_12,
+    RESETS,
+    Churn,
+    api_rows,
+    assert_conserved,
+    assert_equal_to_ledger,
+)
 from conftest import BUILD, ROOT, SIM, wait_until
 
 JUMP = BUILD / "workloads" / "jump"
@@ -57,7 +64,7 @@ def test_every_function_on_many_threads(start_daemon, workload, tmp_path, attach
         assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
 
     assert daemon.ctl("status")["attach_mode"] == attach
-    assert set(churn.said["rows"]) == set(api_rows())
+    assert set(churn.said["rows"]) == set(api_rows()) - OF_CUDA_12
     assert {s for s, counts in churn.said["rows"].items() if not sum(counts)} == RESETS
     assert churn.ended() > 100
     # Which function fails is left to chance; a rare one may have been spared.

@@ -10,10 +10,13 @@
 struct context {
 	uint64_t serial; /* tells successive contexts in one place apart; 0: none lives here */
 	int device;
-	unsigned int retains; /* primary contexts only; what is left when it is reset stays */
+	struct context *primary; /* green contexts only: where their memory is */
+	unsigned int retains;    /* primary contexts only; what is left when it is reset stays */
 };
 
-/* The calling thread's current context, or NULL if it has none or that one is gone. */
+/* The context whose memory the calling thread's calls allocate: its current one, or, where that is
+ * a green one, its device's. NULL if it has none or that one is gone.
+ */
 struct context *context_current(void);
 
 /* Whether `device` is an ordinal of this machine. */

@@ -26,11 +26,21 @@ bool device_valid(int device)
 	return device >= 0 && device < sim_settings.devices;
 }
 
+/* The one that is current, if it lives. */
+static struct context *top(void)
+{
+	const struct stacked *stacked = depth ? &stack[depth - 1] : NULL;
+
+	return stacked && stacked->ctx->serial == stacked->serial ? stacked->ctx : NULL;
+}
+
 struct context *context_current(void)
 {
-	const struct stacked *top = depth ? &stack[depth - 1] : NULL;
+	struct context *ctx = top();
 
-	return top && top->ctx->serial == top->serial ? top->ctx : NULL;
+	if (ctx && ctx->primary)
+		ctx = ctx->primary->serial ? ctx->primary : NULL;
+	return ctx;
 }
 
 CUresult context_need(struct context **ret)
@@ -56,6 +66,7 @@ static void begin(struct context *ctx, int device)
 {
 	ctx->serial = ++last_serial;
 	ctx->device = device;
+	ctx->primary = NULL;
 }
 
 /* References to a primary context outlive it: it lives again when it is next asked for. */
@@ -83,27 +94,38 @@ static CUresult pop(CUcontext *ret)
 	return CUDA_SUCCESS;
 }
 
-static CUresult create(CUcontext *ret, int device)
+/* A new one that is no device's, or NULL. */
+static struct context *make(int device)
 {
-	if (!ret)
-		return CUDA_ERROR_INVALID_VALUE;
-	if (!device_valid(device))
-		return CUDA_ERROR_INVALID_DEVICE;
 	for (unsigned int i = SIM_MAX_DEVICES; i < MAX_CONTEXTS; i++) {
 		if (contexts[i].serial)
 			continue;
 		begin(&contexts[i], device);
-		*ret = (CUcontext)&contexts[i];
-		return push(&contexts[i]);
+		return &contexts[i];
 	}
-	return CUDA_ERROR_OUT_OF_MEMORY;
+	return NULL;
+}
+
+static CUresult create(CUcontext *ret, int device)
+{
+	struct context *ctx;
+
+	if (!ret)
+		return CUDA_ERROR_INVALID_VALUE;
+	if (!device_valid(device))
+		return CUDA_ERROR_INVALID_DEVICE;
+	ctx = make(device);
+	if (!ctx)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	*ret = (CUcontext)ctx;
+	return push(ctx);
 }
 
 static CUresult destroy(struct context *ctx)
 {
-	if (!ctx || ctx < &contexts[SIM_MAX_DEVICES])
+	if (!ctx || ctx->primary || ctx < &contexts[SIM_MAX_DEVICES])
 		return CUDA_ERROR_INVALID_CONTEXT;
-	if (ctx == context_current())
+	if (ctx == top())
 		depth--;
 	end(ctx);
 	return CUDA_SUCCESS;
@@ -124,7 +146,7 @@ static CUresult get_current(CUcontext *ret)
 {
 	if (!ret)
 		return CUDA_ERROR_INVALID_VALUE;
-	*ret = (CUcontext)context_current();
+	*ret = (CUcontext)top();
 	return CUDA_SUCCESS;
 }
 
@@ -183,9 +205,64 @@ static CUresult primary_reset(int device)
 	return CUDA_SUCCESS;
 }
 
+/* A green context has two handles: its own lies within what the other one leads to. */
+static CUgreenCtx green_handle(struct context *ctx)
+{
+	return (CUgreenCtx)&ctx->device;
+}
+
+static struct context *green_of(CUgreenCtx handle)
+{
+	for (unsigned int i = SIM_MAX_DEVICES; i < MAX_CONTEXTS; i++)
+		if (green_handle(&contexts[i]) == handle)
+			return contexts[i].serial && contexts[i].primary ? &contexts[i] : NULL;
+	return NULL;
+}
+
+static CUresult green_create(CUgreenCtx *ret, int device)
+{
+	CUcontext primary;
+	struct context *ctx;
+	CUresult r;
+
+	if (!ret)
+		return CUDA_ERROR_INVALID_VALUE;
+	r = primary_retain(&primary, device);
+	if (r)
+		return r;
+	ctx = make(device);
+	if (!ctx) {
+		primary_release(device);
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	}
+	ctx->primary = &contexts[device];
+	*ret = green_handle(ctx);
+	return CUDA_SUCCESS;
+}
+
+static CUresult green_destroy(struct context *ctx)
+{
+	if (!ctx)
+		return CUDA_ERROR_INVALID_CONTEXT;
+	if (ctx == top())
+		depth--;
+	end(ctx);
+	return primary_release(ctx->device);
+}
+
+static CUresult green_convert(CUcontext *ret, struct context *ctx)
+{
+	if (!ctx)
+		return CUDA_ERROR_INVALID_CONTEXT;
+	if (!ret)
+		return CUDA_ERROR_INVALID_VALUE;
+	*ret = (CUcontext)ctx;
+	return CUDA_SUCCESS;
+}
+
 static CUresult in_own_context(int *ret)
 {
-	*ret = context_current() >= &contexts[SIM_MAX_DEVICES];
+	*ret = top() >= &contexts[SIM_MAX_DEVICES];
 	return CUDA_SUCCESS;
 }
 
@@ -298,4 +375,21 @@ CUresult cuDevicePrimaryCtxReset(CUdevice device)
 CUresult cuDevicePrimaryCtxReset_v2(CUdevice device)
 {
 	return CALL(PLACE, primary_reset(device));
+}
+
+CUresult cuGreenCtxCreate(CUgreenCtx *ctx, void *resources, CUdevice device, unsigned int flags)
+{
+	(void)resources;
+	(void)flags;
+	return CALL(PLACE, green_create(ctx, device));
+}
+
+CUresult cuGreenCtxDestroy(CUgreenCtx ctx)
+{
+	return CALL(PLACE, green_destroy(green_of(ctx)));
+}
+
+CUresult cuCtxFromGreenCtx(CUcontext *ctx, CUgreenCtx green)
+{
+	return CALL(PLACE, green_convert(ctx, green_of(green)));
 }

@@ -50,6 +50,8 @@ static const struct {
 	{"cuDevicePrimaryCtxRelease", 7000, "cuDevicePrimaryCtxRelease"},
 	{"cuDevicePrimaryCtxReset", 11000, "cuDevicePrimaryCtxReset_v2"},
 	{"cuDevicePrimaryCtxReset", 7000, "cuDevicePrimaryCtxReset"},
+	{"cuGraphAddNode", 12030, "cuGraphAddNode_v2"},
+	{"cuGraphAddNode", 12020, "cuGraphAddNode"},
 	{"cuGraphInstantiate", 12000, "cuGraphInstantiateWithFlags"},
 	{"cuGraphInstantiate", 11000, "cuGraphInstantiate_v2"},
 	{"cuGraphInstantiate", 10000, "cuGraphInstantiate"},

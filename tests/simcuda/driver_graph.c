@@ -88,6 +88,23 @@ static CUresult add_free_node(const char *api, CUgraphNode *ret, CUgraph graph, 
 	return add_node(api, ret, graph);
 }
 
+static CUresult add_any_node(const char *api, CUgraphNode *ret, CUgraph graph,
+			     CUgraphNodeParams *params)
+{
+	if (!params)
+		return CUDA_ERROR_INVALID_VALUE;
+	switch (params->type) {
+	case CU_GRAPH_NODE_TYPE_MEM_ALLOC:
+		return add_alloc_node(api, ret, graph, &params->alloc);
+	case CU_GRAPH_NODE_TYPE_MEM_FREE:
+		return add_free_node(api, ret, graph, params->free.dptr);
+	case CU_GRAPH_NODE_TYPE_EMPTY:
+		return add_node(api, ret, graph);
+	default:
+		return CUDA_ERROR_NOT_SUPPORTED;
+	}
+}
+
 static CUresult instantiate(const char *api, CUgraphExec *ret, CUgraph graph)
 {
 	struct context *ctx;
@@ -158,6 +175,23 @@ CUresult cuGraphAddMemFreeNode(CUgraphNode *node, CUgraph graph, const CUgraphNo
 	(void)deps;
 	(void)num_deps;
 	return CALL(OTHER, add_free_node(__func__, node, graph, ptr));
+}
+
+CUresult cuGraphAddNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps, size_t num_deps,
+			CUgraphNodeParams *params)
+{
+	(void)deps;
+	(void)num_deps;
+	return CALL(OTHER, add_any_node(__func__, node, graph, params));
+}
+
+CUresult cuGraphAddNode_v2(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps,
+			   const void *edges, size_t num_deps, CUgraphNodeParams *params)
+{
+	(void)deps;
+	(void)edges;
+	(void)num_deps;
+	return CALL(OTHER, add_any_node(__func__, node, graph, params));
 }
 
 CUresult cuGraphInstantiate(CUgraphExec *exec, CUgraph graph, CUgraphNode *error, char *log,

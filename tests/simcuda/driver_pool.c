@@ -5,8 +5,19 @@
 #include "pool.h"
 #include "share.h"
 
-static struct block *default_pools[SIM_MAX_DEVICES]; /* made when they are first used */
-static struct block *current_pools[SIM_MAX_DEVICES]; /* NULL: the default one */
+/* The pools of a location for one kind of memory. */
+struct local {
+	struct block *standard; /* made when it is first used */
+	struct block *current;  /* NULL: the standard one */
+};
+
+enum { LOCAL_DEVICE, LOCAL_HOST, LOCAL_MANAGED, LOCAL_KINDS };
+static const enum block_type local_memory[LOCAL_KINDS] = {
+	[LOCAL_DEVICE] = BLOCK_ASYNC,
+	[LOCAL_HOST] = BLOCK_ASYNC_HOST,
+	[LOCAL_MANAGED] = BLOCK_ASYNC_MANAGED,
+};
+static struct local locals[LOCAL_KINDS][SIM_MAX_DEVICES + 1]; /* the last: of the host */
 
 struct block *pool_find(CUmemoryPool handle)
 {
@@ -31,16 +42,48 @@ static CUresult add(const char *api, enum block_type memory, int device, struct 
 	return CUDA_SUCCESS;
 }
 
-static struct block *pool_default(int device)
+static struct block *pool_standard(struct local *local)
 {
-	if (!default_pools[device])
-		add("cuDeviceGetDefaultMemPool", BLOCK_ASYNC, device, &default_pools[device]);
-	return default_pools[device];
+	ptrdiff_t number = local - &locals[0][0];
+	int device = (int)(number % (SIM_MAX_DEVICES + 1));
+
+	if (!local->standard)
+		add("cuDeviceGetDefaultMemPool", local_memory[number / (SIM_MAX_DEVICES + 1)],
+		    device == SIM_MAX_DEVICES ? -1 : device, &local->standard);
+	return local->standard;
+}
+
+static struct block *pool_in_use(struct local *local)
+{
+	return local->current ? local->current : pool_standard(local);
 }
 
 struct block *pool_current(int device)
 {
-	return current_pools[device] ? current_pools[device] : pool_default(device);
+	return pool_in_use(&locals[LOCAL_DEVICE][device]);
+}
+
+static struct local *local_of_device(int device)
+{
+	return device_valid(device) ? &locals[LOCAL_DEVICE][device] : NULL;
+}
+
+static struct local *local_of(const CUmemLocation *location, CUmemAllocationType type)
+{
+	int at = SIM_MAX_DEVICES;
+
+	if (!location || location->type > CU_MEM_LOCATION_TYPE_HOST_NUMA)
+		return NULL;
+	if (location->type == CU_MEM_LOCATION_TYPE_DEVICE) {
+		if (!device_valid(location->id))
+			return NULL;
+		at = location->id;
+	}
+	if (type == CU_MEM_ALLOCATION_TYPE_MANAGED)
+		return &locals[LOCAL_MANAGED][at];
+	if (!location->type)
+		return NULL;
+	return &locals[at == SIM_MAX_DEVICES ? LOCAL_HOST : LOCAL_DEVICE][at];
 }
 
 static CUresult hand_out(const char *api, enum block_type memory, int device, CUmemoryPool *ret)
@@ -81,11 +124,13 @@ static CUresult destroy(CUmemoryPool handle)
 
 	if (!pool)
 		return CUDA_ERROR_INVALID_VALUE;
-	for (int i = 0; i < SIM_MAX_DEVICES; i++) {
-		if (pool == default_pools[i])
+	for (int i = 0; i < LOCAL_KINDS * (SIM_MAX_DEVICES + 1); i++) {
+		struct local *local = &locals[0][0] + i;
+
+		if (pool == local->standard)
 			return CUDA_ERROR_INVALID_VALUE;
-		if (pool == current_pools[i])
-			current_pools[i] = NULL;
+		if (pool == local->current)
+			local->current = NULL;
 	}
 	block_remove(pool);
 	return CUDA_SUCCESS;
@@ -150,30 +195,36 @@ static CUresult set(CUmemoryPool handle, CUmemPool_attribute attribute, const cu
 	return CUDA_SUCCESS;
 }
 
-static CUresult of_device(CUmemoryPool *ret, CUdevice device, struct block *(*which)(int device))
+/* local: NULL, which gives `error` */
+static CUresult tell(CUmemoryPool *ret, struct local *local,
+		     struct block *(*which)(struct local *local), CUresult error)
 {
 	struct block *pool;
 
-	if (!device_valid(device))
-		return CUDA_ERROR_INVALID_DEVICE;
+	if (!local)
+		return error;
 	if (!ret)
 		return CUDA_ERROR_INVALID_VALUE;
-	pool = which(device);
+	pool = which(local);
 	if (!pool)
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	*ret = (CUmemoryPool)(uintptr_t)pool->addr;
 	return CUDA_SUCCESS;
 }
 
-static CUresult choose(CUdevice device, CUmemoryPool handle)
+static CUresult choose(struct local *local, CUmemoryPool handle, CUresult error)
 {
-	struct block *pool = pool_find(handle);
+	struct block *pool = pool_find(handle), *standard;
 
-	if (!device_valid(device))
-		return CUDA_ERROR_INVALID_DEVICE;
-	if (!pool || pool->device != device)
+	if (!local)
+		return error;
+	standard = pool_standard(local);
+	if (!standard)
+		return CUDA_ERROR_OUT_OF_MEMORY;
+	if (!pool || pool->device != standard->device ||
+	    pool->pool->memory != standard->pool->memory)
 		return CUDA_ERROR_INVALID_VALUE;
-	current_pools[device] = pool;
+	local->current = pool;
 	return CUDA_SUCCESS;
 }
 
@@ -229,17 +280,37 @@ CUresult cuMemPoolSetAttribute(CUmemoryPool pool, CUmemPool_attribute attribute,
 
 CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *pool, CUdevice device)
 {
-	return CALL(PLACE, of_device(pool, device, pool_default));
+	return CALL(PLACE,
+		    tell(pool, local_of_device(device), pool_standard, CUDA_ERROR_INVALID_DEVICE));
 }
 
 CUresult cuDeviceGetMemPool(CUmemoryPool *pool, CUdevice device)
 {
-	return CALL(PLACE, of_device(pool, device, pool_current));
+	return CALL(PLACE,
+		    tell(pool, local_of_device(device), pool_in_use, CUDA_ERROR_INVALID_DEVICE));
 }
 
 CUresult cuDeviceSetMemPool(CUdevice device, CUmemoryPool pool)
 {
-	return CALL(PLACE, choose(device, pool));
+	return CALL(PLACE, choose(local_of_device(device), pool, CUDA_ERROR_INVALID_DEVICE));
+}
+
+CUresult cuMemGetDefaultMemPool(CUmemoryPool *pool, CUmemLocation *location,
+				CUmemAllocationType type)
+{
+	return CALL(PLACE,
+		    tell(pool, local_of(location, type), pool_standard, CUDA_ERROR_INVALID_VALUE));
+}
+
+CUresult cuMemGetMemPool(CUmemoryPool *pool, CUmemLocation *location, CUmemAllocationType type)
+{
+	return CALL(PLACE,
+		    tell(pool, local_of(location, type), pool_in_use, CUDA_ERROR_INVALID_VALUE));
+}
+
+CUresult cuMemSetMemPool(CUmemLocation *location, CUmemAllocationType type, CUmemoryPool pool)
+{
+	return CALL(PLACE, choose(local_of(location, type), pool, CUDA_ERROR_INVALID_VALUE));
 }
 
 CUresult cuMemPoolExportToShareableHandle(void *handle, CUmemoryPool pool,

@@ -54,6 +54,9 @@
 	X(cuDeviceGetDefaultMemPool, "cuDeviceGetDefaultMemPool", 11020, 0)                     \
 	X(cuDeviceGetMemPool, "cuDeviceGetMemPool", 11020, 0)                                   \
 	X(cuDeviceSetMemPool, "cuDeviceSetMemPool", 11020, 0)                                   \
+	X(cuMemGetDefaultMemPool, "cuMemGetDefaultMemPool", 13000, 0)                           \
+	X(cuMemGetMemPool, "cuMemGetMemPool", 13000, 0)                                         \
+	X(cuMemSetMemPool, "cuMemSetMemPool", 13000, 0)                                         \
 	X(cuMemPoolExportToShareableHandle, "cuMemPoolExportToShareableHandle", 11020, 0)       \
 	X(cuMemPoolImportFromShareableHandle, "cuMemPoolImportFromShareableHandle", 11020, 0)   \
 	X(cuMemPoolExportPointer, "cuMemPoolExportPointer", 11020, 0)                           \
@@ -70,6 +73,8 @@
 	X(cuGraphDestroy, "cuGraphDestroy", 10000, 0)                                           \
 	X(cuGraphAddMemAllocNode, "cuGraphAddMemAllocNode", 11040, 0)                           \
 	X(cuGraphAddMemFreeNode, "cuGraphAddMemFreeNode", 11040, 0)                             \
+	X(cuGraphAddNode, "cuGraphAddNode", 12020, 0)                                           \
+	X(cuGraphAddNode_v2, "cuGraphAddNode", 12030, 0)                                        \
 	X(cuGraphInstantiateWithFlags, "cuGraphInstantiateWithFlags", 11040, 0)                 \
 	X(cuGraphInstantiateWithParams, "cuGraphInstantiateWithParams", 12000, 0)               \
 	X(cuGraphInstantiateWithParams_ptsz, "cuGraphInstantiateWithParams", 12000, PER_THREAD) \

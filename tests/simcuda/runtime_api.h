@@ -68,6 +68,12 @@ cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, CUmemPool_attribute attr
 cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t *pool, int device);
 cudaError_t cudaDeviceGetMemPool(cudaMemPool_t *pool, int device);
 cudaError_t cudaDeviceSetMemPool(int device, cudaMemPool_t pool);
+cudaError_t cudaMemGetDefaultMemPool(cudaMemPool_t *pool, CUmemLocation *location,
+				     CUmemAllocationType type);
+cudaError_t cudaMemGetMemPool(cudaMemPool_t *pool, CUmemLocation *location,
+			      CUmemAllocationType type);
+cudaError_t cudaMemSetMemPool(CUmemLocation *location, CUmemAllocationType type,
+			      cudaMemPool_t pool);
 cudaError_t cudaMemPoolExportToShareableHandle(void *handle, cudaMemPool_t pool,
 					       enum cudaMemAllocationHandleType type,
 					       unsigned int flags);
@@ -99,6 +105,17 @@ cudaError_t cudaGraphAddMemAllocNode(cudaGraphNode_t *node, cudaGraph_t graph,
 				     struct cudaMemAllocNodeParams *params);
 cudaError_t cudaGraphAddMemFreeNode(cudaGraphNode_t *node, cudaGraph_t graph,
 				    const cudaGraphNode_t *deps, size_t num_deps, void *ptr);
+#if defined(SIMCUDA_RUNTIME_VERSION) && SIMCUDA_RUNTIME_VERSION < 13000
+cudaError_t cudaGraphAddNode(cudaGraphNode_t *node, cudaGraph_t graph, const cudaGraphNode_t *deps,
+			     size_t num_deps, struct cudaGraphNodeParams *params);
+cudaError_t cudaGraphAddNode_v2(cudaGraphNode_t *node, cudaGraph_t graph,
+				const cudaGraphNode_t *deps, const void *edges, size_t num_deps,
+				struct cudaGraphNodeParams *params);
+#else
+cudaError_t cudaGraphAddNode(cudaGraphNode_t *node, cudaGraph_t graph, const cudaGraphNode_t *deps,
+			     const void *edges, size_t num_deps,
+			     struct cudaGraphNodeParams *params);
+#endif
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph,
 				 unsigned long long flags);
 cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t graph,

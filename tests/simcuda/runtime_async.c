@@ -37,6 +37,15 @@ RUNTIME_FORWARD(cudaDeviceGetMemPool, cuDeviceGetMemPool, (cudaMemPool_t * pool,
 		device)
 RUNTIME_FORWARD(cudaDeviceSetMemPool, cuDeviceSetMemPool, (int device, cudaMemPool_t pool), device,
 		pool)
+RUNTIME_FORWARD(cudaMemGetDefaultMemPool, cuMemGetDefaultMemPool,
+		(cudaMemPool_t * pool, CUmemLocation *location, CUmemAllocationType type), pool,
+		location, type)
+RUNTIME_FORWARD(cudaMemGetMemPool, cuMemGetMemPool,
+		(cudaMemPool_t * pool, CUmemLocation *location, CUmemAllocationType type), pool,
+		location, type)
+RUNTIME_FORWARD(cudaMemSetMemPool, cuMemSetMemPool,
+		(CUmemLocation * location, CUmemAllocationType type, cudaMemPool_t pool), location,
+		type, pool)
 RUNTIME_FORWARD(cudaMemPoolExportToShareableHandle, cuMemPoolExportToShareableHandle,
 		(void *handle, cudaMemPool_t pool, enum cudaMemAllocationHandleType type,
 		 unsigned int flags),

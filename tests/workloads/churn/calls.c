@@ -395,14 +395,36 @@ static void add_nodes(struct worker *w, enum api allocate_node, enum api free_no
 	count(w, free_node, error ? FAILED : NOTHING);
 }
 
+/* A node of CUgraphNodeParams, which come last: behind four arguments or, in CUDA 13, five. */
+static void add_node(struct worker *w, enum api api)
+{
+	CUgraphNodeParams params = {
+		.type = draw(w, 2) ? CU_GRAPH_NODE_TYPE_MEM_ALLOC : CU_GRAPH_NODE_TYPE_EMPTY,
+		.alloc = {.poolProps = {.allocType = 1, .location = {.type = 1}}, .bytesize = PAGE},
+	};
+	uint64_t node, graph = (uintptr_t)world.graph, at = (uintptr_t)&params;
+	void *fn = world.functions[api];
+	int error = api == API_cuGraphAddNode
+			    ? ((api_fn)fn)((uintptr_t)&node, graph, 0, 0, at)
+			    : ((int (*)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
+					uint64_t))fn)((uintptr_t)&node, graph, 0, 0, 0, at);
+
+	count(w, api, error ? FAILED : NOTHING);
+}
+
 static void ask(struct worker *w, enum api api)
 {
 	unsigned int device = (unsigned int)draw(w, DEVICES);
 	uint64_t pool = (uintptr_t)world.pools[device], answer = 0;
+	CUmemLocation location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = (int)device};
 	api_fn fn = (api_fn)world.functions[api];
 	int error;
 
-	if (rows[api].action == ACTION_POOL_GET)
+	if (rows[api].action == ACTION_POOL_GET && rows[api].place == PLACE_LOCATION)
+		error = fn((uintptr_t)&answer, (uintptr_t)&location, 1 + draw(w, 2), 0, 0);
+	else if (rows[api].place == PLACE_LOCATION)
+		error = fn((uintptr_t)&location, 1, pool, 0, 0);
+	else if (rows[api].action == ACTION_POOL_GET)
 		error = fn((uintptr_t)&answer, device, 0, 0, 0);
 	else if (rows[api].action == ACTION_POOL_SET)
 		error = fn(device, pool, 0, 0, 0);
@@ -416,8 +438,12 @@ void side_call(struct worker *w)
 {
 	static const enum api_action actions[] = {ACTION_TRIM, ACTION_POOL_GET, ACTION_POOL_SET,
 						  ACTION_POOL_ASK};
+	static const enum api nodes[] = {API_cuGraphAddNode, API_cuGraphAddNode_v2,
+					 API_cudaGraphAddNode};
 
-	if (draw(w, 16) == 0 && !world.driver_only)
+	if (draw(w, 16) == 0)
+		add_node(w, nodes[draw(w, world.driver_only ? 2 : 3)]);
+	else if (draw(w, 16) == 0 && !world.driver_only)
 		add_nodes(w, API_cudaGraphAddMemAllocNode, API_cudaGraphAddMemFreeNode);
 	else if (draw(w, 16) == 0)
 		add_nodes(w, API_cuGraphAddMemAllocNode, API_cuGraphAddMemFreeNode);

@@ -214,9 +214,28 @@ static void burst(struct worker *w, void (*use)(struct worker *w))
 	w->device = outer;
 }
 
+/* A part of a device, in which what is made stays with the device. */
+static void part(struct worker *w, void (*use)(struct worker *w))
+{
+	unsigned int outer = w->device, device = (unsigned int)draw(w, DEVICES);
+	uint64_t green, context;
+
+	call(w, API_cuGreenCtxCreate, (uintptr_t)&green, 0, device, 0, 0);
+	call(w, API_cuCtxFromGreenCtx, (uintptr_t)&context, green, 0, 0, 0);
+	call(w, API_cuCtxPushCurrent_v2, context, 0, 0, 0, 0);
+	w->device = device;
+	use(w);
+	pop(w);
+	w->device = outer;
+	call(w, API_cuGreenCtxDestroy, green, 0, 0, 0, 0);
+}
+
 void context_turn(struct worker *w, void (*use)(struct worker *w))
 {
-	switch (draw(w, 4)) {
+	switch (draw(w, 5)) {
+	case 4:
+		part(w, use);
+		break;
 	case 0:
 		set(w, (unsigned int)draw(w, DEVICES));
 		break;

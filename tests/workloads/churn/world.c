@@ -154,6 +154,13 @@ static void import_external(struct worker *w)
 	}
 }
 
+static bool is_there(enum api api, const void *runtime)
+{
+	if (api == API_cudaGraphAddNode_v2) /* of CUDA 12 only */
+		return false;
+	return rows[api].family == FAMILY_CUDA || runtime;
+}
+
 void world_load(bool driver_only)
 {
 	void *runtime;
@@ -163,7 +170,7 @@ void world_load(bool driver_only)
 	world.driver = simcuda_open("libcuda.so.1");
 	runtime = driver_only ? NULL : simcuda_open("libcudart.so.13");
 	for (int api = 0; api < API_MAX; api++)
-		if (rows[api].family == FAMILY_CUDA || runtime)
+		if (is_there((enum api)api, runtime))
 			world.functions[api] =
 				need(rows[api].family == FAMILY_CUDA ? world.driver : runtime,
 				     names[api]);
