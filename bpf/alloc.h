@@ -139,14 +139,16 @@ static __always_inline void alloc_end(struct pt_regs *ctx, struct task_struct *t
 				      const volatile struct api_row *row)
 {
 	struct live_key key = handle_key(p, row->space, 0);
+	bool is_memory =
+		row->kind != KIND_NONE && !(row->space == SPACE_ARRAY && th->size == NO_MEMORY);
 	bool is_readable;
 	__u64 size = 0;
 
-	is_readable = read_result(th, row, &key.addr, &size) && !(size >> SIZE_BITS) &&
+	is_readable = read_result(th, row, &key.addr, &size) && !(is_memory && size >> SIZE_BITS) &&
 		      !(key.addr >> ADDRESS_BITS);
 	if (is_readable && !key.addr) /* success with nothing: size 0 */
 		return;
-	if (is_readable && row->kind == KIND_NONE) {
+	if (is_readable && !is_memory) {
 		handle_made(p, th, row, &key);
 		return;
 	}

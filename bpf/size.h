@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* How many bytes a call asks for, as far as its arguments say so. 0 where they do not. */
+/* How many bytes a call asks for, as far as its arguments say so. 0 where they do not, NO_MEMORY
+ * where they say that there are none.
+ */
 #ifndef SRTLEAK_SIZE_H
 #define SRTLEAK_SIZE_H
+
+#define NO_MEMORY (~0ULL)
 
 /* Bits of a texel by CUarray_format (cuda.h of CUDA 13.0); those of PER_CHANNEL times channels. */
 #define PER_CHANNEL 0x80
@@ -47,6 +51,7 @@ const volatile __u8 format_bits[256] = {
 
 #define ARRAY_LAYERED 0x01 /* a level of it has as many layers as the first; a cubemap likewise */
 #define ARRAY_CUBEMAP 0x04
+#define ARRAY_EMPTY 0xc0 /* sparse, or to be mapped later: it comes without memory */
 
 #define TEXELS_MAX (1ULL << 18) /* in one direction; hardware has half of it */
 
@@ -55,6 +60,7 @@ struct array {
 	__u64 bits;  /* of a texel */
 	bool blocks; /* of 4 by 4 texels */
 	bool layered;
+	bool empty;
 };
 
 static __always_inline __u64 level_of(__u64 texels, __u32 level, bool blocks)
@@ -79,12 +85,20 @@ static __always_inline bool is_last_level(const struct array *array, __u32 level
 	return (array->width | array->height | (array->layered ? 0 : array->depth)) >> level <= 1;
 }
 
+static __always_inline void array_flags(struct array *array, __u32 flags)
+{
+	array->layered = flags & (ARRAY_LAYERED | ARRAY_CUBEMAP);
+	array->empty = flags & ARRAY_EMPTY;
+}
+
 /* Levels beyond the one of a single texel are not made. */
 static __always_inline __u64 array_bytes(const struct array *array, __u32 levels)
 {
 	__u64 bytes = 0;
 	__u32 level;
 
+	if (array->empty)
+		return NO_MEMORY;
 	if (!array->width || array->width > TEXELS_MAX || array->height > TEXELS_MAX ||
 	    array->depth > TEXELS_MAX)
 		return 0;
@@ -124,15 +138,15 @@ static __always_inline bool read_descriptor(struct array *array, const void *fro
 		__u32 format, channels, flags, zero;
 	} solid;
 
-#define READ_DESCRIPTOR(which, deep, bits)                                 \
-	do {                                                               \
-		if (bpf_probe_read_user(&(which), sizeof(which), from))    \
-			return false;                                      \
-		array->width = (which).width;                              \
-		array->height = (which).height;                            \
-		array->depth = (deep);                                     \
-		array->layered = (bits) & (ARRAY_LAYERED | ARRAY_CUBEMAP); \
-		array_format(array, (which).format, (which).channels);     \
+#define READ_DESCRIPTOR(which, deep, bits)                              \
+	do {                                                            \
+		if (bpf_probe_read_user(&(which), sizeof(which), from)) \
+			return false;                                   \
+		array->width = (which).width;                           \
+		array->height = (which).height;                         \
+		array->depth = (deep);                                  \
+		array_flags(array, (bits));                             \
+		array_format(array, (which).format, (which).channels);  \
 	} while (0)
 	if (size == SIZE_PLANE32)
 		READ_DESCRIPTOR(plane32, 0, 0);
@@ -186,15 +200,18 @@ static __always_inline __u64 texels_bytes(struct pt_regs *ctx, const volatile st
 	if (row->size == SIZE_TEXELS) {
 		extent[0] = PT_REGS_PARM3(ctx);
 		extent[1] = PT_REGS_PARM4(ctx);
+		array_flags(&array, PT_REGS_PARM5(ctx));
 	} else if (!read_extent(ctx, extent)) {
 		return 0;
 	}
 	array.width = extent[0];
 	array.height = extent[1];
 	array.depth = extent[2];
+	if (row->size == SIZE_TEXELS3D)
+		array_flags(&array, argument(ctx, AFTER_EXTENT));
 	if (row->size == SIZE_TEXELS_MIPMAP) {
 		levels = argument(ctx, AFTER_EXTENT);
-		array.layered = argument(ctx, AFTER_EXTENT + 1) & (ARRAY_LAYERED | ARRAY_CUBEMAP);
+		array_flags(&array, argument(ctx, AFTER_EXTENT + 1));
 	}
 	return array_bytes(&array, levels);
 }

@@ -293,6 +293,42 @@ def node(device, size):
     return Pointer(properties(number=device) + struct.pack("<QQQQ", 0, 0, size, 0))
 
 
+SPARSE, DEFERRED, LAYERED = 0x40, 0x80, 1  # CUDA_ARRAY3D_…
+FLOAT = 0x20
+CHANNEL = struct.pack("<iiiii", 32, 0, 0, 0, 2)  # cudaChannelFormatDesc
+
+
+def solid(flags):
+    """CUDA_ARRAY3D_DESCRIPTOR."""
+    return Given(struct.pack("<QQQIII4x", 64, 64, 2, FLOAT, 1, flags))
+
+
+@pytest.mark.parametrize("flags", [SPARSE, DEFERRED, SPARSE | LAYERED])
+def test_arrays_that_come_without_memory(puppet, flags):
+    """They are none; what is mapped into them later is counted for itself."""
+    extent = Value(struct.pack("<QQQ", 64, 64, 2))
+    puppet.cudaSetDevice(0)
+    channel = Given(CHANNEL)
+    make = {
+        "cuArrayDestroy": lambda flags: puppet.cuArray3DCreate_v2(OUT, solid(flags)),
+        "cuMipmappedArrayDestroy": lambda flags: puppet.cuMipmappedArrayCreate(OUT, solid(flags), 3),
+        "cudaFreeArray": lambda flags: puppet.cudaMalloc3DArray(OUT, channel, extent, flags),
+        "cudaFreeMipmappedArray": lambda flags: puppet.cudaMallocMipmappedArray(
+            OUT, channel, extent, 3, flags
+        ),
+    }
+    for given, count in ((flags, 0), (LAYERED, len(make))):
+        made = {free: function(given) for free, function in make.items()}
+        flat = puppet.cudaMallocArray(OUT, channel, 64, 64, given)
+        assert len(puppet.check()) == count + (count > 0)
+        for free, array in made.items():
+            getattr(puppet, free)(array)
+        puppet.cuArrayDestroy(flat)
+        assert puppet.check() == []
+    calls = puppet.calls()
+    assert (calls["allocs_seen"], calls["frees_unknown"]) == (len(make) + 1, 0)
+
+
 EMPTY, MEM_ALLOC, MEM_FREE = 5, 10, 11  # CUgraphNodeType
 
 

@@ -109,7 +109,7 @@ static void account(const struct block *block, int sign)
 		pool_give(block->pool, block->charge);
 	if (block->device >= 0)
 		used[block->device] += (uint64_t)sign * block->charge;
-	if (!traits[block->type].kind)
+	if (!block_kind(block))
 		return;
 	listed += (uint64_t)sign;
 	listed_bytes += (uint64_t)sign * block->size;
@@ -245,6 +245,9 @@ void blocks_each(bool (*fn)(struct block *block, void *arg), void *arg)
 
 const char *block_kind(const struct block *block)
 {
+	/* An array without memory is nothing to list. */
+	if (block->type == BLOCK_ARRAY || block->type == BLOCK_MIPMAP)
+		return block->size ? traits[block->type].kind : NULL;
 	return traits[block->type].kind;
 }
 

@@ -114,6 +114,8 @@ static CUresult create(enum block_type type, const char *api, void *ret,
 		return r;
 	if (!ret)
 		return CUDA_ERROR_INVALID_VALUE;
+	if (desc->Flags & (CUDA_ARRAY3D_SPARSE | CUDA_ARRAY3D_DEFERRED_MAPPING))
+		bytes = 0;
 	r = block_add(
 		&(struct block){
 			.type = type,

@@ -67,6 +67,8 @@ cudaError_t cudaMallocArray(cudaArray_t *array, const struct cudaChannelFormatDe
 
 	if (!runtime_array_desc(&wide, desc, extent, flags))
 		return runtime_error(cudaErrorInvalidValue);
+	if (flags)
+		return RUNTIME_CALL(cuArray3DCreate_v2, array, &wide);
 	flat = (CUDA_ARRAY_DESCRIPTOR){
 		.Width = wide.Width,
 		.Height = wide.Height,
