@@ -137,15 +137,19 @@ static bool is_partial(const json_t *json)
 	return json_array_size(json_object_get(json, "partial")) > 0;
 }
 
-/* A column that is optional has a value only where there is such memory. */
+/* A column that is optional has a value only where there is such memory. Unknown of a process whose
+ * figures may be too low is at least nothing.
+ */
 static void add_bytes(struct table *table, const json_t *json, const char *kind, bool optional)
 {
-	const json_t *bytes = memory_figure(json_object_get(json, "outstanding"), kind, "bytes");
-	bool is_shown = json_is_number(bytes) && !(optional && json_number_value(bytes) == 0);
+	const json_t *kinds = json_object_get(json, "outstanding");
+	const json_t *known = memory_figure(kinds, kind, "bytes");
+	bool is_unknown = json_is_null(json_object_get(kinds, kind)) && is_partial(json);
+	double bytes = json_number_value(known);
+	bool is_shown = optional ? bytes > 0 : known || is_unknown;
 	char text[HUMAN_MAX];
 
-	table_text(table,
-		   is_shown ? memory_text(text, json_number_value(bytes), is_partial(json)) : NULL);
+	table_text(table, is_shown ? memory_text(text, bytes, is_partial(json)) : NULL);
 }
 
 static void add_count(struct table *table, const json_t *json)

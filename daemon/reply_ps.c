@@ -4,13 +4,22 @@
 #include "python_reader.h"
 #include "reply.h"
 
+/* Of a kind that nothing is seen of, what a process took before it was tracked may be all there is.
+ */
+static bool is_known(const struct process *p, enum memory_kind kind)
+{
+	if (!kind_is_tracked(kind))
+		return false;
+	return p->usage[kind].count > 0 || !(p->partial & 1U << PARTIAL_LATE_ATTACH);
+}
+
 static void write_outstanding(struct json_writer *out, const char *key, const struct process *p)
 {
 	jw_begin_object(out, key);
 	for (int kind = 0; kind < KIND_MAX; kind++) {
 		const char *name = kind_name((enum memory_kind)kind);
 
-		if (!kind_is_tracked((enum memory_kind)kind)) { /* null, not 0 */
+		if (!is_known(p, (enum memory_kind)kind)) { /* null, not 0 */
 			jw_null(out, name);
 			continue;
 		}

@@ -90,7 +90,8 @@ class Step:
     @staticmethod
     def of_crowd(daemon, pids):
         shown = daemon.ctl("ps")["processes"]
-        return sum(p["outstanding"]["device"]["count"] for p in shown if p["pid"] in set(pids))
+        usages = [p["outstanding"]["device"] for p in shown if p["pid"] in set(pids)]
+        return sum(usage["count"] for usage in usages if usage)
 
     def measure_answers(self, daemon, pid):
         self.sites_ms = answer_ms(daemon, "sites", pid)

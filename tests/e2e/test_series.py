@@ -84,7 +84,8 @@ def test_no_more_series_than_allowed(start_daemon, workload, max_series):
     def nothing_is_lost(name, field):
         # Processes of others on this host come and go between the two looks.
         of_own, of_others = sums(daemon, name)
-        rows = [p["outstanding"]["device"][field] for p in daemon.ctl("ps")["processes"]]
+        usages = [p["outstanding"]["device"] for p in daemon.ctl("ps")["processes"]]
+        rows = [usage[field] for usage in usages if usage]
         return sum(of_own.values()) + of_others == sum(rows)
 
     for name, field in (

@@ -128,6 +128,7 @@ def test_free_of_what_was_allocated_before(start_daemon, workload):
     daemon = start_daemon("--pid", str(process.pid))
     row = known(daemon, process.pid)
     assert "late_attach" in row["partial"] and daemon.allocs(process.pid) == []
+    assert set(row["outstanding"].values()) == {None}, "which is not nothing"
     step_to(process, "freed")
     wait_until(
         lambda: daemon.ctl("status")["calls"]["frees_unknown"] == COUNT, "unknown frees counted"
@@ -147,6 +148,8 @@ def test_process_that_allocated_before_the_daemon(start_daemon, workload):
     for n in range(1, 4):
         step_to(process, "allocated")
         count_is(daemon, process.pid, n)
+    outstanding = daemon.process_row(process.pid)["outstanding"]
+    assert outstanding["device"]["count"] == 3 and outstanding["host"] is None
     (site,) = daemon.ctl("sites", process.pid)["sites"]
     assert site["python"][0]["function"] == "allocate"
 

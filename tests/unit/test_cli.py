@@ -433,12 +433,15 @@ def test_ps(server):
 def test_nothing_seen_is_not_nothing(server):
     """Where figures may be too low, a zero says no more than that."""
     nothing = {kind: {"bytes": 0, "count": 0} for kind in ("device", "managed", "host")}
+    unknown = dict.fromkeys(nothing)
     held = {**nothing, "device": {"bytes": 1 << 20, "count": 1}}
     found = {r.split()[0]: r.split() for r in lines(ask(server, [reply({"processes": [
         process(1, outstanding=nothing, partial=["late_attach"]),
         process(2, outstanding=held, partial=["late_attach"]),
-        process(3, outstanding=nothing)]})], "ps"))}
+        process(3, outstanding=nothing),
+        process(4, outstanding=unknown, partial=["late_attach"])]})], "ps"))}
     assert found["1"][4:] == ["≥0", "B", "≥0", "B", "≥0", "B", "≥0", "late_attach"]
+    assert found["4"][4:] == found["1"][4:]
     assert found["2"][4:] == ["1.0", "MiB", "≥0", "B", "≥0", "B", "1", "late_attach"]
     assert found["3"][4:] == ["0", "B", "0", "B", "0", "B", "0", "-"]
     for partial, words in ((["late_attach"], "nothing outstanding that was seen"),
