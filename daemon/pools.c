@@ -42,10 +42,11 @@ void pools_event(struct table *pools, const struct event *event)
 	switch (event->type) {
 	case EVENT_POOL_TRIM:
 		pool->high_water = MAX(pool->used, MIN(pool->high_water, event->size));
+		pool->told_ns = 0;
 		break;
 	case EVENT_POOL_SIZE:
 		pool->reserved = event->size;
-		pool->is_told = true;
+		pool->told_ns = event->time_ns;
 		break;
 	default:
 		pool->is_destroyed = event->result != 0;
@@ -75,6 +76,8 @@ void pools_add(struct table *pools, uint32_t number, uint64_t bytes)
 	pool->used += bytes;
 	pool->count++;
 	pool->high_water = MAX(pool->high_water, pool->used);
+	if (pool->used > pool->reserved)
+		pool->told_ns = 0;
 }
 
 void pools_take(struct table *pools, uint32_t number, uint64_t bytes)

@@ -18,7 +18,9 @@ struct pool {
 	uint64_t used, count;
 	uint64_t high_water; /* most that was used since it was made or trimmed; bytes */
 	uint64_t reserved;   /* what the driver told the process last */
-	bool is_told;        /* it did */
+	uint64_t told_ns;    /* when it did, CLOCK_BOOTTIME; 0: not since more was used or it was
+			      * trimmed
+			      */
 	bool is_destroyed;   /* it lives on in what is still used of it */
 	int8_t device;
 	uint8_t kind;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "clock.h"
 #include "names.h"
 #include "protocol.h"
 #include "python_reader.h"
@@ -47,6 +48,18 @@ static void write_gpus(struct json_writer *out, const struct visible_devices *gp
 	jw_end_array(out);
 }
 
+/* What the process itself was told: the daemon asks nobody, and it gets old. */
+static void write_reserved(struct json_writer *out, const struct pool *pool)
+{
+	if (pool->told_ns == 0) {
+		jw_null(out, "reserved");
+		jw_null(out, "reserved_age_s");
+		return;
+	}
+	jw_u64(out, "reserved", pool->reserved);
+	jw_double(out, "reserved_age_s", (double)(clock_boottime_ns() - pool->told_ns) / 1e9);
+}
+
 static void write_pools(struct json_writer *out, const struct process *p)
 {
 	jw_begin_array(out, "pools");
@@ -64,10 +77,7 @@ static void write_pools(struct json_writer *out, const struct process *p)
 		jw_u64(out, "used", pool->used);
 		jw_u64(out, "count", pool->count);
 		jw_u64(out, "high_water", pool->high_water);
-		if (pool->is_told)
-			jw_u64(out, "reserved", pool->reserved);
-		else
-			jw_null(out, "reserved");
+		write_reserved(out, pool);
 		jw_bool(out, "destroyed", pool->is_destroyed);
 		jw_end_object(out);
 	}

@@ -110,9 +110,11 @@ def test_what_a_pool_holds_is_what_the_driver_says(puppet):
     assert puppet.cudaMemPoolGetAttribute(handle, RESERVED, OUT) == 2 * STEP
     assert_pool(puppet, handle, reserved=2 * STEP)
     second = puppet.cuMemAllocFromPoolAsync_ptsz(OUT, 40 * MIB, handle, 0)
-    assert_pool(puppet, handle, used=80 * MIB, high_water=80 * MIB, reserved=2 * STEP)
+    assert_pool(puppet, handle, used=80 * MIB, high_water=80 * MIB, reserved=None)
     assert puppet.cuMemPoolGetAttribute(handle, RESERVED, OUT) == 3 * STEP
     assert_pool(puppet, handle, reserved=3 * STEP)
+    age = pools(puppet)[hex(handle)]["reserved_age_s"]
+    assert 0 <= age < pools(puppet)[hex(handle)]["reserved_age_s"] < 60
     puppet.simcuda_fail_next_place(1, OUT_OF_MEMORY)
     puppet.cuMemPoolGetAttribute(handle, RESERVED, OUT, fails=OUT_OF_MEMORY)
     puppet.cudaMemPoolGetAttribute(handle, RESERVED_HIGH, OUT)
@@ -124,6 +126,8 @@ def test_what_a_pool_holds_is_what_the_driver_says(puppet):
     puppet.cudaStreamSynchronize(0)
     assert puppet.cuMemPoolGetAttribute(handle, RESERVED, OUT) == STEP
     assert_pool(puppet, handle, reserved=STEP)
+    puppet.cudaMemPoolTrimTo(handle, 0)
+    assert_pool(puppet, handle, reserved=None, reserved_age_s=None)
 
 
 def test_trim(puppet):

@@ -11,6 +11,7 @@
 #include "daemon/pools.h"
 
 #define HANDLE 0x5400000000ULL
+#define NOW_NS 5000
 
 static struct table pools;
 
@@ -37,6 +38,7 @@ static void tell(uint8_t type, uint64_t size, int32_t result)
 		.kind = KIND_DEVICE,
 		.device = 1,
 		.pool = 7,
+		.time_ns = NOW_NS,
 		.result = result,
 	};
 
@@ -62,10 +64,24 @@ static void test_sums(void **state)
 	assert_int_equal(seventh()->used, 50);
 	assert_int_equal(seventh()->count, 1);
 	assert_int_equal(seventh()->high_water, 150);
-	assert_false(seventh()->is_told);
+}
+
+/* What the driver told holds until more is used, or it is trimmed. */
+static void test_reserved(void **state)
+{
+	(void)state;
+	pools_add(&pools, 7, 50);
+	assert_int_equal(seventh()->told_ns, 0);
 	tell(EVENT_POOL_SIZE, 200, 0);
-	assert_true(seventh()->is_told);
+	assert_int_equal(seventh()->told_ns, NOW_NS);
 	assert_int_equal(seventh()->reserved, 200);
+	pools_add(&pools, 7, 150);
+	assert_int_equal(seventh()->told_ns, NOW_NS);
+	pools_add(&pools, 7, 1);
+	assert_int_equal(seventh()->told_ns, 0);
+	tell(EVENT_POOL_SIZE, 300, 0);
+	tell(EVENT_POOL_TRIM, 300, 0);
+	assert_int_equal(seventh()->told_ns, 0);
 }
 
 static void test_trim(void **state)
@@ -129,6 +145,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_sums, begin, end),
+		cmocka_unit_test_setup_teardown(test_reserved, begin, end),
 		cmocka_unit_test_setup_teardown(test_trim, begin, end),
 		cmocka_unit_test_setup_teardown(test_outlived, begin, end),
 		cmocka_unit_test_setup_teardown(test_recount, begin, end),
