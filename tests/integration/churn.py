@@ -59,21 +59,50 @@ def with_handle(row):
     return row
 
 
-def expected_and_shown(daemon, pid, expected):
-    """Both as multisets, as far as they can be compared."""
+def shown_entries(daemon, pid):
+    return [entry(without_place(a)) for a in daemon.allocs(pid)]
+
+
+def is_late(daemon, pid):
     process = daemon.process_row(pid)
-    shown = [entry(without_place(a)) for a in daemon.allocs(pid)]
-    if process and "late_attach" in process["partial"]:
-        # Which context an older thread is in is not known.
+    return process and "late_attach" in process["partial"]
+
+
+def expected_and_shown(daemon, pid, expected):
+    """Both as multisets; without devices where some threads' contexts cannot be known."""
+    shown = shown_entries(daemon, pid)
+    if is_late(daemon, pid):
         expected, shown = map(without_devices, (expected, shown))
     return collections.Counter(expected), collections.Counter(shown)
+
+
+def as_far_as_known(expected, shown):
+    """What is expected, without the device where just that is not shown."""
+    left = collections.Counter(shown)
+    rest, found = [], []
+    for one in expected:
+        (found if left[one] > 0 else rest).append(one)
+        left[one] -= left[one] > 0
+    for one, bare in zip(rest, without_devices(rest)):
+        found.append(bare if left[bare] > 0 else one)
+        left[bare] -= left[bare] > 0
+    return found
+
+
+def devices_known(daemon, pid):
+    """The share of allocations whose device is known, of those that are on one."""
+    on_devices = [a for a in daemon.allocs(pid) if a["kind"] in ("device", "managed", "array")]
+    return sum(a["device"] is not None for a in on_devices) / len(on_devices)
 
 
 def differences(daemon, pid, ledger):
     """Ghosts and missing ones. An entry that is listed twice is a ghost: for a moment that is right,
     while the daemon has the news of an address's next use and not yet of its free.
     """
-    expected, shown = expected_and_shown(daemon, pid, truth(ledger))
+    expected, shown = truth(ledger), shown_entries(daemon, pid)
+    if is_late(daemon, pid):
+        expected = as_far_as_known(expected, shown)
+    expected, shown = collections.Counter(expected), collections.Counter(shown)
     return (
         sorted((shown - expected).elements(), key=str),
         sorted((expected - shown).elements(), key=str),

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 
-from churn import Churn, assert_conserved, assert_equal_to_ledger
+from churn import Churn, assert_conserved, assert_equal_to_ledger, devices_known
 from conftest import BIN, BUILD, PATIENCE, SIM
 
 USUAL = BIN / "srtleakd"
@@ -76,6 +76,8 @@ class Ordeal:
 
     def compare(self):
         assert_equal_to_ledger(self.daemon, self.churn.pid, self.churn.ledger)
+        # All its threads are younger than the first daemon.
+        assert devices_known(self.daemon, self.churn.pid) == 1
         assert_conserved(self.daemon.ctl("status"))
 
     def figures(self):

@@ -8,7 +8,7 @@ import time
 
 import kernel
 import pytest
-from churn import Churn, assert_conserved, assert_equal_to_ledger, entry
+from churn import Churn, assert_conserved, assert_equal_to_ledger, devices_known, entry
 from conftest import BIN, LEAK, PATIENCE, SIM, count_is, step_to, wait_until
 
 COUNT = 25
@@ -52,6 +52,7 @@ def test_nothing_is_lost(restart, workload, tmp_path, attach, how):
     assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
     assert_conserved(daemon.ctl("status"))
     assert daemon.process_row(churn.pid)["partial"] == ["late_attach"]
+    assert devices_known(daemon, churn.pid) == 1
 
 
 def test_who_it_was_stays_known(restart, workload):
