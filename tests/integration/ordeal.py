@@ -24,7 +24,7 @@ class Ordeal:
     def __init__(self, restart, workload, directory, attach, seed, binary=USUAL, **how):
         self.random = random.Random(seed)
         self.binary = binary
-        self.churn = Churn(workload, directory, **how)
+        self.churn = Churn(workload, directory, "--leave", **how)
         self.options = ("--attach", attach, "--pid", str(self.churn.pid))
         self.restart = lambda: restart(*self.options, binary=binary)
         self.daemon = self.restart()

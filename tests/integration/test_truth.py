@@ -41,7 +41,8 @@ def assert_counted(status, churn):
     assert calls["failed_frees"] == failed_frees
     assert calls["superseded"] == calls["frees_unknown"] == 0
     lost = status["events"]["lost"]
-    assert all(lost[cause] == 0 for cause in lost if cause != "ring_full"), lost
+    assert lost["lost_return"] == churn.said["left"]
+    assert not any(lost[c] for c in lost if c not in ("ring_full", "lost_return")), lost
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def alone(start_daemon, workload, tmp_path):
 @pytest.mark.parametrize("attach", ["multi", "perf"])
 def test_every_function_on_many_threads(start_daemon, workload, tmp_path, attach):
     daemon = start_daemon("--attach", attach, libraries=USED)
-    churn = Churn(workload, tmp_path, calls=MANY_CALLS)
+    churn = Churn(workload, tmp_path, "--leave", calls=MANY_CALLS)
     for _ in range(ROUNDS):
         churn.round()
         assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
@@ -70,7 +71,9 @@ def test_every_function_on_many_threads(start_daemon, workload, tmp_path, attach
     # Which function fails is left to chance; a rare one may have been spared.
     assert sum(failed > 0 for _, _, failed in churn.said["rows"].values()) > 40
     assert churn.calls() >= 550_000  # with each kind of link
-    assert daemon.process_row(churn.pid)["partial"] == []
+    assert churn.said["left"] > 500
+    assert daemon.ctl("status")["events"]["lost"]["lost_return"] == churn.said["left"]
+    assert daemon.process_row(churn.pid)["partial"] == ["lost"]
 
 
 def test_every_call_is_counted_once(alone):
@@ -81,6 +84,18 @@ def test_every_call_is_counted_once(alone):
         assert_conserved(daemon.ctl("status"))
     assert churn.sums("ALLOC")[NOTHING] > 0 and churn.sums("FREE")[NOTHING] > 0
     assert_counted(daemon.ctl("status"), churn)
+
+
+def test_calls_that_never_return(alone):
+    """Left by longjmp now and then, on all threads, over the frames of the runtime too."""
+    daemon, churn = alone("--leave")
+    for _ in range(ROUNDS):
+        churn.round()
+        assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
+        assert_conserved(daemon.ctl("status"))
+    assert churn.said["left"] > 100
+    assert_counted(daemon.ctl("status"), churn)
+    assert daemon.process_row(churn.pid)["partial"] == ["late_attach", "lost"]
 
 
 def test_driver_alone(alone):

@@ -25,6 +25,7 @@ static uint64_t random_state;
 static uint64_t counts[2][2]; /* [ALLOC, FREE][ok, failed] */
 
 static _Thread_local const char *outer_api;
+static _Thread_local void (*way_out)(void);
 
 static uint64_t setting(const char *name, uint64_t otherwise, uint64_t max)
 {
@@ -103,10 +104,21 @@ static CUresult ordered_to_fail(struct failures *failures)
 	return failures->error;
 }
 
+static void leave(void)
+{
+	void (*way)(void) = way_out;
+
+	way_out = NULL;
+	outer_api = NULL;
+	way();
+}
+
 CUresult call_begin(enum call_kind kind)
 {
 	CUresult r;
 
+	if (kind == CALL_ALLOC && way_out)
+		leave();
 	pthread_mutex_lock(&call_mutex);
 	if (!ready)
 		return CUDA_ERROR_NOT_INITIALIZED;
@@ -125,6 +137,8 @@ CUresult call_end(enum call_kind kind, CUresult result)
 	if (kind == CALL_ALLOC || kind == CALL_FREE)
 		counts[kind][result != CUDA_SUCCESS]++;
 	pthread_mutex_unlock(&call_mutex);
+	if (kind == CALL_FREE && result == CUDA_SUCCESS && way_out)
+		leave();
 	return result;
 }
 
@@ -136,6 +150,11 @@ const char *call_api(const char *api)
 void simcuda_outer(const char *api)
 {
 	outer_api = api;
+}
+
+void simcuda_leave(void (*way)(void))
+{
+	way_out = way;
 }
 
 static void fail_next(struct failures *failures, unsigned int n, int error)

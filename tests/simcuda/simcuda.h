@@ -29,6 +29,12 @@ void simcuda_fail_next_place(unsigned int n, int error);
  * must live as long as the library. The ledger shows it in place of the driver's own function. */
 void simcuda_outer(const char *api);
 
+/* Where the calling thread's next allocating call of the driver is left before it does anything,
+ * and its next freeing call, if it succeeds, when it is done: by `way`, which does not return.
+ * NULL: nowhere.
+ */
+void simcuda_leave(void (*way)(void));
+
 /* Whether the calling thread's current context is one of the application's own, not a device's. */
 int simcuda_in_own_context(void);
 

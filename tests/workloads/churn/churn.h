@@ -5,6 +5,7 @@
  *   world.c     what is set up once: libraries, contexts, pools, what another process exports
  *   calls.c     how each allocating and freeing row is called
  *   physical.c  physical memory: handles and mappings
+ *   leave.c     calls that are left by longjmp
  *   contexts.c  which context a thread is in; contexts that end with memory in them
  */
 #ifndef CHURN_H
@@ -73,6 +74,7 @@ struct worker {
 	unsigned int device; /* whose primary context is current */
 	uint64_t counts[API_MAX][OUTCOMES];
 	uint64_t ended;     /* allocations that went with their context */
+	uint64_t left;      /* calls that never returned */
 	struct slot pooled; /* that did not */
 };
 
@@ -80,6 +82,7 @@ struct worker {
  */
 extern struct world {
 	void *functions[API_MAX]; /* NULL: not used */
+	void (*leave)(void (*way)(void));
 	bool driver_only;
 	void *driver;
 	CUcontext primary[DEVICES];
@@ -122,7 +125,12 @@ void physical_begin(struct slot *slot); /* holds the handle that it got */
 void physical_use(struct worker *w, struct slot *slot, size_t index);
 void physical_misuse(struct worker *w, size_t index);
 
+/* leave.c */
+bool leave_suits(const struct slot *slot);
+void leave(struct worker *w, struct slot *slot);
+
 /* contexts.c */
+bool suits(enum api api); /* what has neither a slot nor anything of its own */
 void context_begin(struct worker *w);
 void context_turn(struct worker *w, void (*use)(struct worker *w));
 

@@ -97,8 +97,7 @@ static CUcontext create(struct worker *w, unsigned int device)
 	return context;
 }
 
-/* Kinds of which the first slots have nothing of their own, as these have no slot. */
-static bool suits(enum api api)
+bool suits(enum api api)
 {
 	return rows[api].kind != KIND_IPC && rows[api].kind != KIND_NONE &&
 	       rows[api].space != SPACE_PHYSICAL && rows[api].pointer != POINTER_ARG;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* usage: churn [--threads N] [--calls N] [--driver] --ledger PATH
+/* usage: churn [--threads N] [--calls N] [--driver] [--leave] --ledger PATH
  *
  * The rows come from api.h, so a new one is covered as soon as it is there. Memory stands in slots
  * that all threads share: frees are mostly made by another thread than the allocation, addresses
@@ -7,9 +7,10 @@
  *
  * Each line on stdin starts a round of N calls per thread; after it, and once at the start, the
  * ledger is written and a line is printed:
- * {"pid":N,"ended":N,"rows":{API:[done, nothing, failed],...}}.
+ * {"pid":N,"ended":N,"left":N,"rows":{API:[done, nothing, failed],...}}.
  * "nothing" is a call that succeeded and neither made nor ended an allocation; "ended" are those
- * that went with their context. A child process exports memory to open, which is not in these sums.
+ * that went with their context, "left" calls that never returned (--leave). A child process exports
+ * memory to open, which is not in these sums.
  */
 #include <getopt.h>
 #include <pthread.h>
@@ -31,7 +32,7 @@ const char *const names[API_MAX] = {
 
 static struct {
 	size_t threads, calls;
-	bool driver;
+	bool driver, leave;
 	const char *ledger;
 } options = {.threads = 16, .calls = 2500};
 
@@ -135,6 +136,8 @@ static void use(struct worker *w, struct slot *slot)
 
 	if (draw(w, 32) == 0) {
 		misuse(w, slot);
+	} else if (options.leave && draw(w, 64) == 0 && leave_suits(slot)) {
+		leave(w, slot);
 	} else if (slot->ptr && is_physical(slot)) {
 		physical_use(w, slot, index);
 	} else if (slot->ptr && slot->opens && draw(w, 3) == 0) {
@@ -192,13 +195,16 @@ static void *work(void *arg)
 static void report(void)
 {
 	const char *separator = "";
-	uint64_t ended = 0;
+	uint64_t ended = 0, left = 0;
 
 	if (world_write_ledger(options.ledger))
 		die(options.ledger, "cannot write the ledger");
-	for (size_t i = 0; i < options.threads; i++)
+	for (size_t i = 0; i < options.threads; i++) {
 		ended += threads[i].worker.ended;
-	printf("{\"pid\":%d,\"ended\":%ju,\"rows\":{", getpid(), (uintmax_t)ended);
+		left += threads[i].worker.left;
+	}
+	printf("{\"pid\":%d,\"ended\":%ju,\"left\":%ju,\"rows\":{", getpid(), (uintmax_t)ended,
+	       (uintmax_t)left);
 	for (int api = 0; api < API_MAX; api++) {
 		uint64_t sums[OUTCOMES] = {0};
 
@@ -232,11 +238,9 @@ static void play_round(void)
 static void parse(int argc, char **argv)
 {
 	static const struct option known[] = {
-		{"threads", required_argument, NULL, 't'},
-		{"calls", required_argument, NULL, 'c'},
-		{"driver", no_argument, NULL, 'd'},
-		{"ledger", required_argument, NULL, 'l'},
-		{},
+		{"threads", required_argument, NULL, 't'}, {"calls", required_argument, NULL, 'c'},
+		{"driver", no_argument, NULL, 'd'},        {"leave", no_argument, NULL, 'j'},
+		{"ledger", required_argument, NULL, 'l'},  {},
 	};
 	int which;
 
@@ -247,13 +251,15 @@ static void parse(int argc, char **argv)
 			options.calls = strtoul(optarg, NULL, 0);
 		else if (which == 'd')
 			options.driver = true;
+		else if (which == 'j')
+			options.leave = true;
 		else if (which == 'l')
 			options.ledger = optarg;
 		else
 			exit(2);
 	}
 	if (!options.ledger || options.threads < 1 || options.threads > THREADS_MAX)
-		die("usage", "churn [--threads N] [--calls N] [--driver] --ledger PATH");
+		die("usage", "churn [--threads N] [--calls N] [--driver] [--leave] --ledger PATH");
 }
 
 int main(int argc, char **argv)

@@ -175,6 +175,7 @@ void world_load(bool driver_only)
 				need(rows[api].family == FAMILY_CUDA ? world.driver : runtime,
 				     names[api]);
 	write_ledger = need(world.driver, "simcuda_ledger_write");
+	world.leave = need(world.driver, "simcuda_leave");
 	world.pages = mmap(NULL, SLOTS * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 			   -1, 0);
 	if (world.pages == MAP_FAILED)
