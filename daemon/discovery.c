@@ -502,7 +502,7 @@ static int on_rescan(sd_event_source *source, uint64_t usec, void *userdata)
 		return 0;
 	}
 	procfs_each_pid(scan_process, &scan);
-	pace_ran(&d->rescans, began, RESCAN_REST, 0);
+	pace_ran(&d->rescans, began, RESCAN_REST, 0, UINT64_MAX);
 	return 0;
 }
 

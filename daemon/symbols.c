@@ -147,7 +147,7 @@ static const struct module *locate(struct modules *m, uint64_t address)
 	forget(m);
 	procfs_mappings(m->pid, on_mapping, m);
 	m->read_at_ns = clock_monotonic_ns();
-	pace_ran(&m->looks, began, REREAD_REST, 0);
+	pace_ran(&m->looks, began, REREAD_REST, 0, UINT64_MAX);
 	return find_module(m, address);
 }
 

@@ -19,7 +19,8 @@
 #define SWEEP_INTERVAL_USEC 10000000
 #define LITTER_MAX (PROCESSES_MAX / 4) /* then it does not wait so long */
 #define REPAIR_INTERVAL_NS 1000000000ULL
-#define REPAIR_REST 4 /* times as long as the repair: between two */
+#define REPAIR_REST 4                     /* times as long as the repair: between two */
+#define REPAIR_REST_MAX_NS 10000000000ULL /* for so long at most are tables left incomplete */
 #define SAMPLE_INTERVAL_USEC (HISTORY_INTERVAL_S * 1000000ULL)
 
 void tracker_init(struct tracker *t, sd_event *loop, struct probes *probes,
@@ -431,7 +432,7 @@ static void repair(struct tracker *t, bool more)
 	t->litter = 0;
 	table_foreach (&t->processes, struct process_ref, ref)
 		repair_freed(t, ref->process);
-	pace_ran(&t->repairs, began, REPAIR_REST, REPAIR_INTERVAL_NS);
+	pace_ran(&t->repairs, began, REPAIR_REST, REPAIR_INTERVAL_NS, REPAIR_REST_MAX_NS);
 }
 
 static int note_running(pid_t pid, const struct process_image *image, void *userdata)

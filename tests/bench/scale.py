@@ -5,12 +5,14 @@
 usage: scale.py [ROUNDS]   default 7
 
 For each number there is a daemon of its own, and a process that allocates and frees while others hold
-the rest; where these are many, the tables are full, and what they refuse is shown. Memory of the
-daemon is what it has of its own (RssAnon); of the kernel, what its maps hold.
+the rest; where these are many, the tables are full, and what they refuse is shown, and then what one
+does that was built with larger tables (`make large`). Memory of the daemon is what it has of its own
+(RssAnon); of the kernel, what its maps hold.
 """
 import time
 
 from bench_tools import (
+    BUILD,
     Bench,
     MIB,
     Row,
@@ -27,10 +29,18 @@ from bench_tools import (
 ROUNDS = 7
 PAIRS = 10_000
 DEPTH = 20
-# Processes, allocations of each. The tables hold 2^21 (share.h).
-ALLOCATIONS = [(1, 1_000), (1, 10_000), (1, 100_000), (4, 250_000), (20, 500_000)]
+USUAL, LARGE = BUILD / "srtleakd", BUILD / "large" / "srtleakd"
+# Processes, allocations of each. The tables hold 2^21 (bounds.h), the large ones 2^24.
+ALLOCATIONS = [
+    (1, 1_000, USUAL),
+    (1, 10_000, USUAL),
+    (1, 100_000, USUAL),
+    (4, 250_000, USUAL),
+    (20, 500_000, USUAL),
+    (20, 500_000, LARGE),
+]
 PROCESSES = [(1, 100), (10, 100), (100, 100), (1_000, 100)]
-SETTLED_S = 90
+SETTLED_S = 300
 BYTES_GOAL = 64
 
 
@@ -54,13 +64,15 @@ def answer_ms(daemon, *command):
 
 
 def rest(daemon):
-    """Waits until the daemon has taken in all that was told it."""
+    """Waits until the daemon has taken in all that was told it, and knows what there is."""
     seen = [None]
 
     def is_unchanged():
-        before, seen[0] = seen[0], status(daemon)["events"]["received"]
+        told = status(daemon)
+        before, seen[0] = seen[0], told["events"]["received"]
         time.sleep(0.3)
-        return before == seen[0]
+        tables = told["tables"]
+        return before == seen[0] and tables["allocations"] == tables["live"]
 
     wait_until(is_unchanged, "the daemon's rest", SETTLED_S)
 
@@ -68,10 +80,10 @@ def rest(daemon):
 class Step:
     """The figures of one number of processes that hold so much each."""
 
-    def __init__(self, processes, each, rounds):
+    def __init__(self, processes, each, rounds, binary=USUAL):
         with Bench() as bench:
             library = bench.copy_as("watched")
-            daemon = bench.daemon(library)
+            daemon = bench.daemon(library, binary=binary)
             crowd = bench.crowd(library, processes, each)
             rest(daemon)
             plain = bench.copy("plain")
@@ -115,16 +127,18 @@ def bytes_row(step, smallest):
     """Without what a daemon takes that has next to nothing to keep."""
     each = (step.memory - smallest.memory) / (step.held - smallest.held)
     figure = f"{each:.1f} bytes; in the kernel {step.kernel / step.held:.0f}"
-    return Row("daemon's memory for a live allocation, at 1 M; ratio: bytes", figure, each, BYTES_GOAL)
+    what = f"daemon's memory for a live allocation, at {step.held:,}; ratio: bytes"
+    return Row(what, figure, each, BYTES_GOAL)
 
 
 def measure(rounds=ROUNDS):
     steps = {n: Step(n, each, rounds) for n, each in PROCESSES}
     rows = [step.row(f"processes: {n:,}, of {step.wanted // n} allocations") for n, step in steps.items()]
-    for processes, each in ALLOCATIONS:
-        step = Step(processes, each, rounds)
-        rows.append(step.row(f"allocations: {step.wanted:,}, in processes: {processes}"))
-        if step.wanted == 1_000_000:
+    for processes, each, binary in ALLOCATIONS:
+        step = Step(processes, each, rounds, binary)
+        larger = ", larger tables" if binary == LARGE else ""
+        rows.append(step.row(f"allocations: {step.wanted:,}, in processes: {processes}{larger}"))
+        if step.wanted == 1_000_000 or larger:
             rows.append(bytes_row(step, steps[1]))
     return rows
 
