@@ -131,6 +131,8 @@ static void test_exports(void **state)
 		const char *symbol = api_symbol((enum api)api);
 		const struct export *export = find(&e, symbol);
 
+		if (api == API_cudaGraphAddNode_v2) /* of CUDA 12 only */
+			continue;
 		assert_int_equal(!export, api_rows[api].family != FAMILY_CUDART);
 		if (!export)
 			continue;

@@ -183,15 +183,18 @@ static void test_pool_of_a_device(void **state)
 	assert_int_equal(D(cuMemPoolDestroy)(other), CUDA_SUCCESS);
 }
 
-static void test_context_takes_memory_of_pools(void **state)
+static void test_context_leaves_memory_of_pools(void **state)
 {
 	CUmemoryPool pool = pool_on(0);
+	CUdeviceptr ptr;
 	CUcontext ctx;
 
 	(void)state;
 	assert_int_equal(D(cuCtxCreate_v4)(&ctx, NULL, 0, 0), CUDA_SUCCESS);
-	take(pool, MIB);
+	ptr = take(pool, 2 * MIB);
 	assert_int_equal(D(cuCtxDestroy_v2)(ctx), CUDA_SUCCESS);
+	assert_int_equal(used(pool), 2 * MIB);
+	assert_int_equal(D(cuMemFreeAsync)(ptr, NULL), CUDA_SUCCESS);
 	assert_int_equal(used(pool), 0);
 	assert_int_equal(D(cuMemPoolDestroy)(pool), CUDA_SUCCESS);
 }
@@ -242,7 +245,7 @@ int main(void)
 		cmocka_unit_test(test_failures),
 		cmocka_unit_test(test_pool_holds_what_it_took),
 		cmocka_unit_test(test_pool_of_a_device),
-		cmocka_unit_test(test_context_takes_memory_of_pools),
+		cmocka_unit_test(test_context_leaves_memory_of_pools),
 	};
 
 	setenv("SIMCUDA_INIT_MS", "0", 1);
