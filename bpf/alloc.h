@@ -89,10 +89,12 @@ static __always_inline void handle_made(struct process_image *p, struct thread *
 		fresh.device = place.device;
 		if (place.kind != KIND_NONE)
 			fresh.kind = place.kind;
-		fresh.number = handle_number(p, &p->pools, POOL_BITS);
+		pool_supersede(p, key);
+		fresh.number = number_take(SPACE_POOL_NUMBER);
 		pool_report(p, EVENT_POOL, key->addr, &fresh, 0, 0);
 	}
-	handle_put(p, key, &fresh);
+	if (!handle_put(p, key, &fresh) && row->space == SPACE_POOL)
+		number_end(p, SPACE_POOL_NUMBER, fresh.number);
 }
 
 static __always_inline void alloc_record(struct pt_regs *ctx, struct task_struct *task,

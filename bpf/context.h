@@ -18,12 +18,6 @@
 
 #define DEVICES_MAX 128U
 
-static __always_inline struct live_key handle_key(const struct process_image *p, __u32 space,
-						  __u64 addr)
-{
-	return (struct live_key){.addr = addr, .image = p->image, .space = space};
-}
-
 static __always_inline __s8 device_of(__u32 ordinal)
 {
 	return ordinal < DEVICES_MAX ? (__s8)ordinal : DEVICE_UNKNOWN;
@@ -115,8 +109,9 @@ static __always_inline __u32 primary_number(struct process_image *p, struct hand
 
 	if (number)
 		return number;
-	number = handle_number(p, &p->contexts, CONTEXT_BITS);
-	__sync_val_compare_and_swap(&primary->number, 0, number);
+	number = number_take(SPACE_CONTEXT_NUMBER);
+	if (__sync_val_compare_and_swap(&primary->number, 0, number))
+		number_give_back(p, SPACE_CONTEXT_NUMBER, number); /* another thread came first */
 	return primary->number;
 }
 
@@ -126,18 +121,13 @@ static __always_inline __u32 primary_number(struct process_image *p, struct hand
 static __always_inline void context_end(struct process_image *p, struct context_call *call,
 					__u32 number)
 {
-	struct live_key key = handle_key(p, SPACE_ENDED, number);
-	struct handle ended = {};
-
-	if (number && handle_put(p, &key, &ended))
-		call->ended = number;
+	number_end(p, SPACE_CONTEXT_NUMBER, number);
+	call->ended = number;
 }
 
 static __always_inline bool context_has_ended(const struct process_image *p, __u32 number)
 {
-	struct live_key key = handle_key(p, SPACE_ENDED, number);
-
-	return number && bpf_map_lookup_elem(&handles, &key);
+	return number_has_ended(p, SPACE_CONTEXT_NUMBER, number);
 }
 
 static __always_inline void primary_end(struct process_image *p, struct context_call *call)
@@ -316,16 +306,14 @@ static __always_inline void context_stays(struct process_image *p, struct contex
 static __always_inline void context_failed(struct process_image *p, struct context_call *call,
 					   __u8 action)
 {
-	struct live_key key = handle_key(p, SPACE_ENDED, call->ended);
+	struct live_key key = handle_key(p, SPACE_PRIMARY, call->device);
 	struct handle *primary;
 
-	if (call->ended)
-		handle_remove(p, &key);
+	number_goes_on(p, SPACE_CONTEXT_NUMBER, call->ended);
 	if (action == ACTION_CONTEXT_DESTROY) {
 		context_stays(p, call);
 		return;
 	}
-	key = handle_key(p, SPACE_PRIMARY, call->device);
 	primary = bpf_map_lookup_elem(&handles, &key);
 	if (!primary)
 		return;
@@ -340,13 +328,20 @@ static __always_inline void context_created(struct process_image *p, struct thre
 {
 	__u64 context = read_user_u64(call->pointer);
 	struct live_key key = handle_key(p, SPACE_CONTEXT, context);
+	struct handle *known = bpf_map_lookup_elem(&handles, &key);
 	struct handle fresh = {
 		.id = next_id(),
 		.device = device_of(call->device),
-		.number = handle_number(p, &p->contexts, CONTEXT_BITS),
+		.number = number_take(SPACE_CONTEXT_NUMBER),
 	};
 
-	handle_put(p, &key, &fresh);
+	/* The end of one that had its handle was not seen. */
+	if (known) {
+		number_end(p, SPACE_CONTEXT_NUMBER, known->number);
+		number_ask(p);
+	}
+	if (!handle_put(p, &key, &fresh))
+		number_give_back(p, SPACE_CONTEXT_NUMBER, fresh.number);
 	context_push(th, context);
 }
 

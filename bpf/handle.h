@@ -3,6 +3,12 @@
 #ifndef SRTLEAK_HANDLE_H
 #define SRTLEAK_HANDLE_H
 
+static __always_inline struct live_key handle_key(const struct process_image *p, __u32 space,
+						  __u64 addr)
+{
+	return (struct live_key){.addr = addr, .image = p->image, .space = space};
+}
+
 static __always_inline void handle_lost(struct process_image *p)
 {
 	count(COUNTER_LOST_HANDLE);
@@ -23,20 +29,6 @@ static __always_inline void handle_refused(struct process_image *p)
 {
 	grant_return(p->image, SHARED_HANDLES, 1);
 	handle_lost(p);
-}
-
-/* The next of the numbers by which allocations name something of their image; 0 where more have
- * been given out than fit into so many bits.
- */
-static __always_inline __u32 handle_number(struct process_image *p, __u32 *given, __u32 bits)
-{
-	__u32 number = __sync_fetch_and_add(given, 1) + 1;
-
-	if (!(number >> bits))
-		return number;
-	__sync_fetch_and_add(given, -1);
-	handle_lost(p);
-	return 0;
 }
 
 /* Adds or replaces. */

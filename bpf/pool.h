@@ -20,6 +20,14 @@ static __always_inline void pool_report(struct process_image *p, __u32 type, __u
 		report(p, type, addr, &value, result);
 }
 
+/* Its memory lives on until it is freed. */
+static __always_inline void pool_destroyed(struct process_image *p, __u64 addr,
+					   const struct handle *pool)
+{
+	number_end(p, SPACE_POOL_NUMBER, pool->number);
+	pool_report(p, EVENT_POOL, addr, pool, 0, 1);
+}
+
 /* A device stands for the pool that it uses: its number and, unless it is the one that nobody made,
  * in place of `counts` its handle. `id` is the number of that one.
  */
@@ -31,9 +39,11 @@ static __always_inline struct handle *pool_of_device(struct process_image *p, __
 
 	if (pool || device == DEVICE_UNKNOWN)
 		return pool;
-	fresh.id = fresh.number = handle_number(p, &p->pools, POOL_BITS);
-	if (!handle_put(p, &key, &fresh))
+	fresh.id = fresh.number = number_take(SPACE_POOL_NUMBER);
+	if (!handle_put(p, &key, &fresh)) {
+		number_give_back(p, SPACE_POOL_NUMBER, fresh.number);
 		return NULL;
+	}
 	pool_report(p, EVENT_POOL, 0, &fresh, 0, 0);
 	return bpf_map_lookup_elem(&handles, &key);
 }
@@ -65,9 +75,20 @@ static __always_inline void pool_got(struct process_image *p, const struct threa
 		return;
 	fresh.device = place.device;
 	fresh.kind = place.kind;
-	fresh.number = of_device ? of_device->id : handle_number(p, &p->pools, POOL_BITS);
+	fresh.number = of_device ? of_device->id : number_take(SPACE_POOL_NUMBER);
 	if (handle_put(p, &key, &fresh))
 		pool_report(p, EVENT_POOL, key.addr, &fresh, 0, 0);
+	else if (!of_device)
+		number_give_back(p, SPACE_POOL_NUMBER, fresh.number);
+}
+
+/* The end of a pool that had this handle was not seen. */
+static __always_inline void pool_supersede(struct process_image *p, const struct live_key *key)
+{
+	struct handle *known = bpf_map_lookup_elem(&handles, key);
+
+	if (known)
+		number_end(p, SPACE_POOL_NUMBER, known->number);
 }
 
 /* Only from a device's own memory is anything allocated without naming a pool. */

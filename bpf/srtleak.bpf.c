@@ -18,6 +18,7 @@
 #include "call.h"
 #include "size.h"
 #include "handle.h"
+#include "number.h"
 #include "stray.h"
 #include "context.h"
 #include "location.h"

@@ -91,6 +91,16 @@ void pools_take(struct table *pools, uint32_t number, uint64_t bytes)
 	drop_if_over(pools, pool);
 }
 
+bool pools_is_used(struct table *pools, uint32_t number)
+{
+	struct pool *pool = table_find(pools, number);
+
+	if (!pool || pool->count > 0)
+		return pool;
+	drop_if_over(pools, pool);
+	return false;
+}
+
 void pools_recount(struct table *pools)
 {
 	table_foreach (pools, struct pool, pool)

@@ -32,6 +32,9 @@ void pools_event(struct table *pools, const struct event *event);
 /* What is in the map of handles, when the tables are compared with the kernel. */
 void pools_restore(struct table *pools, uint64_t handle, const struct handle *known);
 
+/* Whether anything is allocated from it; if not, and it was destroyed, it is forgotten. */
+bool pools_is_used(struct table *pools, uint32_t number);
+
 /* Adds an allocation's bytes, or takes them away. number 0: it is from no pool. */
 void pools_add(struct table *pools, uint32_t number, uint64_t bytes);
 void pools_take(struct table *pools, uint32_t number, uint64_t bytes);

@@ -6,10 +6,6 @@
 
 #define BATCH 1024
 
-struct ended {
-	uint64_t key;
-};
-
 /* Keys of what is to be removed; they are, as soon as there are enough of them. */
 struct batch {
 	struct sweep *sweep;
@@ -29,14 +25,27 @@ void sweep_done(struct sweep *sweep)
 	table_clear(&sweep->ended);
 }
 
-static uint64_t ended_key(uint32_t image, uint64_t context)
+/* The image, whether it is a pool's, the number. */
+static uint64_t ended_key(uint32_t image, uint32_t space, uint64_t number)
 {
-	return (uint64_t)image << CONTEXT_BITS | (context & ((1U << CONTEXT_BITS) - 1));
+	return (uint64_t)image << (CONTEXT_BITS + 1) |
+	       (uint64_t)(space == SPACE_POOL_NUMBER) << CONTEXT_BITS |
+	       (number & ((1U << CONTEXT_BITS) - 1));
+}
+
+static struct live_key number_of(uint64_t ended)
+{
+	return (struct live_key){
+		.addr = ended & ((1U << CONTEXT_BITS) - 1),
+		.image = (uint32_t)(ended >> (CONTEXT_BITS + 1)),
+		.space = ended >> CONTEXT_BITS & 1 ? SPACE_POOL_NUMBER : SPACE_CONTEXT_NUMBER,
+	};
 }
 
 bool sweep_has_ended(const struct sweep *sweep, uint32_t image, uint32_t context)
 {
-	return context && table_find(&sweep->ended, ended_key(image, context));
+	return context &&
+	       table_find(&sweep->ended, ended_key(image, SPACE_CONTEXT_NUMBER, context));
 }
 
 static void flush(struct batch *batch)
@@ -65,9 +74,11 @@ static int sweep_handle(const struct live_key *key, const struct handle *handle,
 		return 0;
 	if (key->space == SPACE_POOL && sweep->pool)
 		sweep->pool(key->image, key->addr, handle, sweep->userdata);
-	if (key->space != SPACE_ENDED)
+	if (!(handle->flags & HANDLE_ENDED))
 		return 0;
-	return table_add(&sweep->ended, ended_key(key->image, key->addr), &entry) < 0 ? -ENOMEM : 0;
+	return table_add(&sweep->ended, ended_key(key->image, key->space, key->addr), &entry) < 0
+		       ? -ENOMEM
+		       : 0;
 }
 
 static int sweep_mapping(const struct live_key *key, const struct mapping *mapping, void *userdata)
@@ -88,4 +99,30 @@ int sweep_run(struct sweep *sweep)
 		r = probes_each_mapping(sweep->probes, sweep_mapping, &mappings);
 	flush(&mappings);
 	return r;
+}
+
+bool sweep_give_back(struct sweep *sweep, struct table *before,
+		     bool (*is_named)(const struct live_key *number, void *userdata))
+{
+	struct batch batch = {.sweep = sweep, .forget = probes_forget_handles};
+	bool more = false;
+
+	table_foreach (&sweep->ended, struct ended, ended) {
+		struct live_key key = number_of(ended->key);
+
+		if (!table_find(before, ended->key)) {
+			more = true;
+			continue;
+		}
+		if (is_named(&key, sweep->userdata))
+			continue;
+		batch.keys[batch.n++] = key;
+		if (batch.n == BATCH)
+			flush(&batch);
+	}
+	flush(&batch);
+	table_clear(before);
+	*before = sweep->ended;
+	table_init(&sweep->ended, sizeof(struct ended));
+	return more;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the kernel keeps besides allocations, gone through: entries of process images that are over
- * are removed, and the contexts found that have ended with all that was made in them.
+ * are removed, and the numbers found of contexts and pools that are no more. A context has ended
+ * with all that was made in it; a pool's memory lives on.
  */
 #ifndef SRTLEAK_SWEEP_H
 #define SRTLEAK_SWEEP_H
@@ -11,13 +12,17 @@
 #include "probes.h"
 #include "table.h"
 
+struct ended { /* entry of the tables of what has ended */
+	uint64_t key;
+};
+
 struct sweep {
 	const struct probes *probes;
 	bool (*is_over)(uint32_t image, void *userdata);
 	/* Called for each pool of a living image; may be NULL. */
 	void (*pool)(uint32_t image, uint64_t handle, const struct handle *known, void *userdata);
 	void *userdata;
-	struct table ended; /* contexts, by image and number */
+	struct table ended; /* contexts and pools, by image, space and number */
 };
 
 void sweep_init(struct sweep *sweep, const struct probes *probes);
@@ -28,5 +33,13 @@ int sweep_run(struct sweep *sweep);
 
 /* Whether an allocation has gone with its context. */
 bool sweep_has_ended(const struct sweep *sweep, uint32_t image, uint32_t context);
+
+/* Gives numbers back of which the sweep before has found the same, and no allocation names them: a
+ * call that was under way then has been recorded since. `before` (of struct ended) is what that
+ * sweep has found, and becomes what this one has. `is_named` says whether allocations may name a
+ * number. Returns whether another sweep will find more to give back.
+ */
+bool sweep_give_back(struct sweep *sweep, struct table *before,
+		     bool (*is_named)(const struct live_key *number, void *userdata));
 
 #endif

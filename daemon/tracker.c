@@ -30,6 +30,7 @@ void tracker_init(struct tracker *t, sd_event *loop, struct probes *probes,
 	admission_init(&t->admission, probes, scope);
 	table_init(&t->processes, sizeof(struct process_ref));
 	table_init(&t->images, sizeof(struct process_ref));
+	table_init(&t->ended, sizeof(struct ended));
 	ends_init(&t->ends);
 	quotas_init(&t->quotas);
 	put_off_init(&t->put_off);
@@ -42,6 +43,7 @@ void tracker_done(struct tracker *t)
 		process_free(ref->process);
 	table_clear(&t->processes);
 	table_clear(&t->images);
+	table_clear(&t->ended);
 	admission_done(&t->admission);
 	ends_clear(&t->ends);
 	quotas_done(&t->quotas);
@@ -337,6 +339,20 @@ static int repair_live(const struct live_key *key, const struct live_value *valu
 	return 0;
 }
 
+/* What was made in a context that has ended was taken out on the way here. A pool of which nothing
+ * is used is forgotten.
+ */
+static bool is_named(const struct live_key *number, void *userdata)
+{
+	struct repair *r = userdata;
+	struct process *p = roster_image(r->tracker, number->image);
+
+	if (!p)
+		return true; /* nothing is known of it */
+	return number->space == SPACE_POOL_NUMBER &&
+	       pools_is_used(&p->pools, (uint32_t)number->addr);
+}
+
 static bool image_is_over(uint32_t image, void *userdata)
 {
 	return is_over(userdata, image);
@@ -381,6 +397,8 @@ static int compare_with_kernel(struct repair *repair)
 	if (r < 0)
 		return r;
 	forget_dead(repair);
+	repair->tracker->is_behind |=
+		sweep_give_back(&repair->sweep, &repair->tracker->ended, is_named);
 	probes_drop_stacks(probes, image_is_over, repair);
 	grants_each(probes_grants(probes), release_grant, repair);
 	return 0;

@@ -42,6 +42,7 @@ struct tracker {
 	bool is_behind;       /* the tables lack what the kernel has, though no event was lost */
 	uint64_t litter;      /* processes that have ended since the maps were swept last */
 	struct pace repairs;
+	struct table ended;  /* what the last repair has found to have ended (sweep.h) */
 	uint64_t looked_at;  /* CLOCK_MONOTONIC, microseconds: after processes, every tick */
 	uint64_t counted_at; /* likewise, losses, every second */
 	uint64_t sampled_at; /* likewise */

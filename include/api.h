@@ -118,8 +118,9 @@ enum address_space {
 	/* Only of handles, below. */
 	SPACE_POOL,
 	SPACE_CONTEXT,
-	SPACE_PRIMARY, /* a device's ordinal, for its primary context */
-	SPACE_ENDED,   /* the number of a context that has ended */
+	SPACE_PRIMARY,        /* a device's ordinal, for its primary context */
+	SPACE_CONTEXT_NUMBER, /* that a context has, or had (number.h) */
+	SPACE_POOL_NUMBER,
 };
 
 /* clang-format off */

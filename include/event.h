@@ -21,11 +21,11 @@ enum event_type {
 	EVENT_FAIL,         /* an allocating call failed; result is its return value */
 	EVENT_EXEC,         /* the image was replaced: all that it held is gone: size entries */
 	EVENT_EXIT,         /* the process ended: likewise */
-	EVENT_RESET,        /* a context ended, with all that was made in it */
-	EVENT_POOL,         /* a pool is known: addr, kind, device; or, with a result, is no more */
-	EVENT_POOL_TRIM,    /* it keeps no more than `size` */
-	EVENT_POOL_SIZE,    /* the driver says that it holds `size` */
-	EVENT_NODE,         /* a memory node joined a graph: allocates `size`, or 0: frees */
+	EVENT_RESET,     /* a context ended, with all that was made in it; or numbers run short */
+	EVENT_POOL,      /* a pool is known: addr, kind, device; or, with a result, is no more */
+	EVENT_POOL_TRIM, /* it keeps no more than `size` */
+	EVENT_POOL_SIZE, /* the driver says that it holds `size` */
+	EVENT_NODE,      /* a memory node joined a graph: allocates `size`, or 0: frees */
 };
 
 #define DEVICE_UNKNOWN (-1)
@@ -113,6 +113,7 @@ _Static_assert(sizeof(struct handle) == 24, "no padding in values");
 #define HANDLE_PRIMARY 1U /* context: a device's primary one */
 #define HANDLE_UNSEEN 2U  /* primary context: others may hold it of whom the probes know nothing */
 #define HANDLE_GREEN 8U   /* of a part of a device; its memory is in the primary context */
+#define HANDLE_ENDED 16U  /* number: what had it is no more */
 #define HANDLE_LIVES 4U   /* it counts references of something in the live map */
 
 /* Where physical memory is mapped, keyed by address in SPACE_MEMORY. */

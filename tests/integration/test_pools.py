@@ -2,6 +2,7 @@
 """Pools of stream-ordered memory: what is used of each, the most that was, and what it holds."""
 import struct
 
+import kernel
 import pytest
 from conftest import wait_until
 from puppet import DEVICE, HOST, MIB, OUT, POSIX_FD, Alone, Given, Pointer, Puppet, properties
@@ -11,7 +12,9 @@ KIB = 1024
 RELEASE_THRESHOLD, RESERVED, RESERVED_HIGH, USED, USED_HIGH = range(4, 9)  # CUmemPool_attribute
 PINNED, MANAGED = 1, 2  # CUmemAllocationType
 INVALID_VALUE, OUT_OF_MEMORY = 1, 2
-POOLS_TOLD_APART = 1023  # of a process, in its life
+SPACE_POOL_NUMBER = 9  # enum address_space
+NUMBERS_A_LOOK = 256  # handed out before the daemon looks which are free again
+POOLS_TOLD_APART = 1023  # of a process, at a time
 
 
 @pytest.fixture
@@ -19,6 +22,12 @@ def puppet(workload, start_daemon, tmp_path):
     alone = Alone.begin(workload, start_daemon, tmp_path)
     alone.cudaFree(0)  # a context
     return alone
+
+
+def handles(puppet, space):
+    """What the kernel keeps of one sort."""
+    entries = kernel.map_entries(puppet.daemon.process.pid, "handles")
+    return [e for e in entries if e["formatted"]["key"]["space"] == space]
 
 
 def pools(puppet):
@@ -76,15 +85,30 @@ def test_default_pool(puppet):
 
 def test_more_pools_than_are_told_apart(puppet):
     """Beyond the numbers only what is said of pools is missing, and that is counted."""
-    properties_of_device = properties()
-    for _ in range(POOLS_TOLD_APART + 2):
-        puppet.cuMemPoolDestroy(puppet.cuMemPoolCreate(OUT, properties_of_device))
-    pool = puppet.cuMemPoolCreate(OUT, properties_of_device)
+    device = properties()
+    first, *others = [puppet.cuMemPoolCreate(OUT, device) for _ in range(POOLS_TOLD_APART + 2)]
+    pool = puppet.cuMemPoolCreate(OUT, device)
     puppet.cuMemAllocFromPoolAsync(OUT, MIB, pool, 0)
     wait_until(lambda: puppet.row()["partial"], "the process is marked")
     (allocation,) = puppet.check(["limit"])
     assert allocation["device"] == 0 and hex(pool) not in pools(puppet)
     assert puppet.daemon.ctl("status")["events"]["lost"]["handles"] == 3
+
+    # One lives on in what is used of it, the others leave their numbers to those that follow.
+    kept = puppet.cuMemAllocFromPoolAsync(OUT, 2 * MIB, first, 0)
+    for one in (first, *others):
+        puppet.cuMemPoolDestroy(one)
+    for _ in range(NUMBERS_A_LOOK):
+        puppet.cuMemPoolDestroy(puppet.cuMemPoolCreate(OUT, device))
+    wait_until(lambda: len(handles(puppet, SPACE_POOL_NUMBER)) < 20, "numbers are free again")
+    for _ in range(POOLS_TOLD_APART // 2):
+        pool = puppet.cuMemPoolCreate(OUT, device)
+    puppet.cuMemAllocFromPoolAsync(OUT, 3 * MIB, pool, 0)
+    assert_pool(puppet, pool, used=3 * MIB, count=1)
+    used = {p["used"] for p in puppet.row()["pools"] if p["destroyed"]}
+    assert used == {2 * MIB}
+    puppet.cuMemFreeAsync(kept, 0)
+    wait_until(lambda: not any(p["destroyed"] for p in puppet.row()["pools"]), "it is no more")
 
 
 def test_each_device_has_one(puppet):

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Numbers by which allocations name their pool and their context: few bits in each. A number is in
+ * use as long as it has an entry of its own among the handles. When what had it is gone that entry
+ * says so, and the daemon removes it when no allocation names it any more.
+ */
+#ifndef SRTLEAK_NUMBER_H
+#define SRTLEAK_NUMBER_H
+
+#define NUMBER_ATTEMPTS 16
+#define NUMBERS_A_LOOK 256 /* handed out before the daemon is to look which are free again */
+
+static __always_inline void number_ask(struct process_image *p)
+{
+	struct live_value none = {.device = DEVICE_UNKNOWN, .kind = KIND_NONE};
+
+	report(p, EVENT_RESET, 0, &none, 0);
+}
+
+static __always_inline bool number_enter(struct process_image *p, __u32 space, __u32 number)
+{
+	struct live_key key = handle_key(p, space, number);
+	struct handle fresh = {.device = DEVICE_UNKNOWN};
+
+	if (bpf_map_lookup_elem(&handles, &key) || !grant_take(p->image, SHARED_HANDLES, 1))
+		return false;
+	if (!bpf_map_update_elem(&handles, &key, &fresh, BPF_NOEXIST))
+		return true;
+	grant_return(p->image, SHARED_HANDLES, 1);
+	return false;
+}
+
+/* Global, so that the verifier looks at it once. 0 where none was found that is free. */
+__noinline __u32 number_take(__u32 space)
+{
+	struct process_image *p = process_find(bpf_get_current_task_btf());
+	bool is_pool = space == SPACE_POOL_NUMBER;
+	__u32 last = (1U << (is_pool ? POOL_BITS : CONTEXT_BITS)) - 1, number;
+	int i;
+
+	if (!p)
+		return 0;
+	for (i = 0; i < NUMBER_ATTEMPTS; i++) {
+		number = __sync_fetch_and_add(is_pool ? &p->pools : &p->contexts, 1) + 1;
+		if (number % NUMBERS_A_LOOK == 0)
+			number_ask(p);
+		number &= last;
+		if (number && number_enter(p, space, number))
+			return number;
+	}
+	handle_lost(p);
+	return 0;
+}
+
+static __always_inline void number_flag(struct process_image *p, __u32 space, __u32 number,
+					__u8 flags)
+{
+	struct live_key key = handle_key(p, space, number);
+	struct handle *entry = number ? bpf_map_lookup_elem(&handles, &key) : NULL;
+
+	if (entry)
+		entry->flags = flags;
+}
+
+/* What had it is no more; or is after all. */
+static __always_inline void number_end(struct process_image *p, __u32 space, __u32 number)
+{
+	number_flag(p, space, number, HANDLE_ENDED);
+}
+
+static __always_inline void number_goes_on(struct process_image *p, __u32 space, __u32 number)
+{
+	number_flag(p, space, number, 0);
+}
+
+static __always_inline bool number_has_ended(const struct process_image *p, __u32 space,
+					     __u32 number)
+{
+	struct live_key key = handle_key(p, space, number);
+	struct handle *entry = number ? bpf_map_lookup_elem(&handles, &key) : NULL;
+
+	return entry && entry->flags & HANDLE_ENDED;
+}
+
+/* Nothing was ever named by it. */
+static __always_inline void number_give_back(struct process_image *p, __u32 space, __u32 number)
+{
+	struct live_key key = handle_key(p, space, number);
+
+	if (number)
+		handle_remove(p, &key);
+}
+
+#endif
