@@ -55,10 +55,12 @@ ARCH := $(shell uname -m | sed 's/x86_64/x86/; s/aarch64/arm64/')
 BPF_HEADERS := $(wildcard bpf/*.h) include/api.h include/event.h include/bounds.h \
 	include/share.h include/python_layout.h
 
+BPF_CFLAGS = -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter \
+	-D__TARGET_ARCH_$(ARCH) $(BOUNDS) -Iinclude -Ibpf \
+	-idirafter /usr/include/$(shell uname -m)-linux-gnu
+
 $(TOP)/gen/srtleak.bpf.o: bpf/srtleak.bpf.c $(BPF_HEADERS) | $(TOP)/gen/
-	$(call say,BPF,$<)$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror \
-		-Wno-unused-parameter -D__TARGET_ARCH_$(ARCH) $(BOUNDS) -Iinclude -Ibpf \
-		-idirafter /usr/include/$(shell uname -m)-linux-gnu -c $< -o $@.tmp
+	$(call say,BPF,$<)$(CLANG) $(BPF_CFLAGS) -c $< -o $@.tmp
 	$(BPFTOOL) gen object $@ $@.tmp && rm $@.tmp
 
 $(TOP)/gen/srtleak.skel.h: $(TOP)/gen/srtleak.bpf.o

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "macro.h"
 #include "table.h"
@@ -10,11 +11,14 @@
 #define MAX_HOMES ((size_t)1 << 40)
 #define RUN_MAX 1024U
 
+uint64_t table_seed;
+
 /* One to one, so that equal hashes mean equal keys. Multiplication and shift as in Stafford's
  * mixers for SplitMix; the hash's share of the range chooses the slot.
  */
 static uint64_t hash_of(uint64_t key)
 {
+	key ^= table_seed;
 	key ^= key >> 30;
 	key *= 0xbf58476d1ce4e5b9ULL;
 	key ^= key >> 27;
@@ -43,6 +47,8 @@ static size_t home_of(const struct table *t, uint64_t hash)
 
 void table_init(struct table *t, size_t entry_size)
 {
+	if (!table_seed && getrandom(&table_seed, sizeof(table_seed), GRND_NONBLOCK) < 0)
+		table_seed = (uintptr_t)t;
 	*t = (struct table){.entry_size = entry_size};
 }
 
@@ -101,7 +107,11 @@ static size_t grown(size_t homes)
 
 static int resize(struct table *t, size_t homes)
 {
-	struct table fresh = {.entry_size = t->entry_size, .homes = homes};
+	struct table fresh = {
+		.entry_size = t->entry_size,
+		.homes = homes,
+		.is_held = t->is_held,
+	};
 	struct table_cursor cursor = {0};
 	void *entry;
 
@@ -129,6 +139,24 @@ static int resize(struct table *t, size_t homes)
 	free(t->slots);
 	*t = fresh;
 	return 0;
+}
+
+static void shrink_if_sparse(struct table *t)
+{
+	/* Failing to shrink costs memory only. */
+	if (t->homes > MIN_HOMES && t->count < t->homes / 8)
+		(void)resize(t, MAX(grown(t->count * 2), MIN_HOMES));
+}
+
+void table_hold(struct table *t)
+{
+	t->is_held = true;
+}
+
+void table_release(struct table *t)
+{
+	t->is_held = false;
+	shrink_if_sparse(t);
 }
 
 static bool crowded(const struct table *t)
@@ -193,9 +221,8 @@ bool table_remove(struct table *t, uint64_t key)
 	memmove(slot_at(t, i), slot_at(t, i + 1), (end - i - 1) * t->entry_size);
 	memset(slot_at(t, end - 1), 0, t->entry_size);
 	t->count--;
-	/* Failing to shrink costs memory only. */
-	if (t->homes > MIN_HOMES && t->count < t->homes / 8)
-		(void)resize(t, MAX(t->homes / 2, MIN_HOMES));
+	if (!t->is_held)
+		shrink_if_sparse(t);
 	return true;
 }
 

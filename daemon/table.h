@@ -20,12 +20,18 @@ struct table {
 	size_t count;
 	size_t slot_count;
 	size_t homes; /* places that a hash can lead to */
+	bool is_held;
 };
 
 struct table_cursor {
 	uint64_t from; /* smallest hash not yet seen */
 	bool done;
 };
+
+/* Drawn with the first table of a run: who chooses in which order things go must not know which of
+ * them are neighbours.
+ */
+extern uint64_t table_seed;
 
 void table_init(struct table *t, size_t entry_size);
 void table_clear(struct table *t); /* frees the memory; the table can be used again */
@@ -43,6 +49,12 @@ int table_reserve(struct table *t, size_t count);
 int table_add(struct table *t, uint64_t key, void **ret_entry);
 
 bool table_remove(struct table *t, uint64_t key);
+
+/* A table that is held does not get smaller: for removing many entries in a walk's order, which is
+ * that of their places, so that those that are left would have to crowd into a part of it.
+ */
+void table_hold(struct table *t);
+void table_release(struct table *t);
 
 /* The next entry of a walk that began with a zeroed cursor; NULL at the end. */
 void *table_next(const struct table *t, struct table_cursor *cursor);

@@ -372,11 +372,13 @@ static void repair_freed(struct tracker *t, struct process *p)
 	struct table_cursor cursor = {0};
 	struct alloc *alloc;
 
+	table_hold(&p->allocs);
 	while ((alloc = table_next(&p->allocs, &cursor)))
 		if (alloc->sweep != t->sweep && process_freed(p, alloc->id, 0)) {
 			t->recovered++;
 			t->allocations--;
 		}
+	table_release(&p->allocs);
 }
 
 static int compare_with_kernel(struct repair *repair)

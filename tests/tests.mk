@@ -45,10 +45,17 @@ $(B)/unit/%: tests/unit/%.c $(LIBRARY) | $(B)/unit/
 
 # Measurements; nothing in them passes or fails. What is called is compiled like simulated CUDA, so
 # that it begins with `push` and has frame pointers.
-BENCH := $(addprefix $(TOP)/bench/,armed pairs pairs.so functions.so)
+BENCH := $(addprefix $(TOP)/bench/,armed flood pairs pairs.so functions.so)
 
 $(TOP)/bench/armed: tests/bench/armed.c $(TOP)/libdaemon.a | $(TOP)/bench/
 	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -I. -MMD -MP $< $(TOP)/libdaemon.a $(LDFLAGS) $(DAEMON_LIBS) -o $@
+
+$(TOP)/bench/flood.skel.h: tests/bench/flood.bpf.c tests/bench/flood.h $(BPF_HEADERS) | $(TOP)/bench/
+	$(call say,BPF,$<)$(CLANG) $(BPF_CFLAGS) -Itests/bench -c $< -o $(TOP)/bench/flood.bpf.o
+	$(BPFTOOL) gen skeleton $(TOP)/bench/flood.bpf.o name flood_bpf > $@.tmp && mv $@.tmp $@
+
+$(TOP)/bench/flood: tests/bench/flood.c $(TOP)/bench/flood.skel.h
+	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -I. -I$(TOP)/bench $< $(LDFLAGS) -lbpf -lelf -lz -o $@
 
 $(TOP)/bench/%.so: tests/bench/%.c include/macro.h | $(TOP)/bench/
 	$(call say,CC,$<)$(CC) $(SIM_CFLAGS) -fvisibility=default -shared $< -o $@ -lpthread -ldl

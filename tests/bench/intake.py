@@ -6,19 +6,25 @@ usage: intake.py [ROUNDS]   default 10
 
 The daemon is stopped, processes fill most of the ring, the daemon goes on. Counted is the processor
 time that it takes until it sleeps again, with all in its tables. Then processes
-call as fast as they can for some seconds, on all processors, which the daemon has to share.
+call as fast as they can for some seconds, on all processors, which the daemon has to share; and a
+program puts allocations and frees that nobody makes into the ring (flood.c), at a steady rate, while
+the daemon has one processor.
 """
 import contextlib
+import json
 import os
 import signal
 import statistics
+import subprocess
 import time
 
 from bench_tools import (
     Bench,
+    PROGRAMS,
     Row,
     main,
     native_target,
+    pins_folder,
     processor_ns,
     python_target,
     state_of,
@@ -34,6 +40,8 @@ REST_S = 0.02  # less than lies between two ticks of the daemon
 GOAL = 1e6  # events a second
 REPAIR_S = 2.5  # until the tables are repaired, if there is anything to repair
 STEADY_PAIRS = 400_000
+FLOODS = (1_100_000, 2_000_000, 4_000_000)  # events a second
+FLOOD_S = 10
 HELD = 500_000  # of each of two processes, together what the tables hold
 
 
@@ -100,6 +108,44 @@ def steady(daemon, targets):
     )
 
 
+def flood(daemon, pins, pid, rate):
+    """The daemon on one processor, what tells it on another."""
+    (own,) = (p for p in pins.iterdir() if p.name.startswith("object_"))
+    os.sched_setaffinity(daemon.process.pid, {0})
+    before, used = status(daemon)["events"], processor_ns(daemon.process.pid)
+    run = subprocess.run(
+        ["taskset", "-c", "1", PROGRAMS / "flood", own, str(pid), str(rate), str(FLOOD_S)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = json.loads(run.stdout)
+    used = processor_ns(daemon.process.pid) - used
+    wait_until(
+        lambda: status(daemon)["events"]["received"] - before["received"]
+        >= told["events"] - told["lost"],
+        "all events received",
+    )
+    taken = (told["events"] - told["lost"]) / told["seconds"]
+    return Row(
+        f"told {rate:,} events/s, the daemon on one processor; ratio: what is not lost to {GOAL:,.0f}/s",
+        f"{told['events'] / told['seconds']:,.0f} events/s for {told['seconds']:.1f} s, "
+        f"{told['lost']:,} lost, daemon {used / told['seconds'] / 1e9:.0%} of it",
+        taken / GOAL,
+        1.0,
+        at_least=True,
+    )
+
+
+def floods():
+    with Bench() as bench, pins_folder() as pins:
+        library = bench.copy_as("watched")
+        daemon = bench.daemon(library, pins=pins)
+        with native_target(DEPTH, [f"cuda:{library}"]) as target:
+            target.ask(f"pairs 0 {WARM_UP} 1")
+            return [flood(daemon, pins, target.process.pid, rate) for rate in FLOODS]
+
+
 def measure(rounds=ROUNDS):
     with Bench() as bench, contextlib.ExitStack() as exits:
         library = bench.copy_as("watched")
@@ -120,7 +166,7 @@ def measure(rounds=ROUNDS):
             holder.ask(f"hold 0 {HELD}")
         time.sleep(REPAIR_S)
         rows.append(drains(f"2 processes that hold {HELD:,} each", daemon, holders, rounds))
-    return rows
+    return rows + floods()
 
 
 if __name__ == "__main__":
