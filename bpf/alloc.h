@@ -94,7 +94,7 @@ static __always_inline void handle_made(struct process_image *p, struct thread *
 		pool_report(p, EVENT_POOL, key->addr, &fresh, 0, 0);
 	}
 	if (!handle_put(p, key, &fresh) && row->space == SPACE_POOL)
-		number_end(p, SPACE_POOL_NUMBER, fresh.number);
+		number_end(SPACE_POOL_NUMBER, fresh.number);
 }
 
 static __always_inline void alloc_record(struct pt_regs *ctx, struct task_struct *task,

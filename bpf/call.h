@@ -38,4 +38,12 @@ static __always_inline __u64 argument(struct pt_regs *ctx, __u8 number)
 			     : fifth;
 }
 
+/* Whether the function whose entry had this stack pointer has yet to return: the kernel has put its
+ * trampoline in place of the return address.
+ */
+static __always_inline bool is_to_return(struct task_struct *task, __u64 sp)
+{
+	return read_user_u64(sp) == BPF_CORE_READ(task, mm, uprobes_state.xol_area, vaddr);
+}
+
 #endif

@@ -121,7 +121,7 @@ static __always_inline __u32 primary_number(struct process_image *p, struct hand
 static __always_inline void context_end(struct process_image *p, struct context_call *call,
 					__u32 number)
 {
-	number_end(p, SPACE_CONTEXT_NUMBER, number);
+	number_ending(SPACE_CONTEXT_NUMBER, number);
 	call->ended = number;
 }
 
@@ -199,8 +199,10 @@ static __always_inline void context_ended(struct process_image *p, const struct 
 {
 	struct live_value none = {.device = DEVICE_UNKNOWN, .kind = KIND_NONE};
 
-	if (call->ended)
-		report(p, EVENT_RESET, call->ended, &none, 0);
+	if (!call->ended)
+		return;
+	number_end(SPACE_CONTEXT_NUMBER, call->ended);
+	report(p, EVENT_RESET, call->ended, &none, 0);
 }
 
 /* A green context holds its device's primary context, in which its memory is. What is known of it
@@ -230,6 +232,19 @@ static __always_inline void green_converted(struct process_image *p,
 	handle_put(p, &key, &context);
 }
 
+/* A call whose return was not seen (longjmp, the end of the thread): what it was to end is taken to
+ * have ended.
+ */
+static __always_inline void context_abandon(struct process_image *p, struct context_call *call)
+{
+	if (!call->sp || !call->ended)
+		return;
+	call->sp = 0;
+	count(COUNTER_LOST_RETURN);
+	__sync_fetch_and_add(&p->lost_returns, 1);
+	context_ended(p, call);
+}
+
 /* Two calls at once: see stray.h. */
 static __always_inline void context_destroyed_by_other(struct process_image *p,
 						       struct context_call *call)
@@ -254,6 +269,11 @@ static __always_inline void context_entry(struct pt_regs *ctx, struct process_im
 	if (call->sp == PT_REGS_SP(ctx) && call->cookie != cookie &&
 	    COOKIE_API(call->cookie) == COOKIE_API(cookie))
 		return;
+	/* Made by the call that ends a context, unless that was left. */
+	if (call->sp && call->ended && PT_REGS_SP(ctx) < call->sp &&
+	    is_to_return(bpf_get_current_task_btf(), call->sp))
+		return;
+	context_abandon(p, call);
 	call->sp = PT_REGS_SP(ctx);
 	call->cookie = cookie;
 	call->pointer = argument(ctx, row->pointer_arg);
@@ -309,7 +329,7 @@ static __always_inline void context_failed(struct process_image *p, struct conte
 	struct live_key key = handle_key(p, SPACE_PRIMARY, call->device);
 	struct handle *primary;
 
-	number_goes_on(p, SPACE_CONTEXT_NUMBER, call->ended);
+	number_goes_on(SPACE_CONTEXT_NUMBER, call->ended);
 	if (action == ACTION_CONTEXT_DESTROY) {
 		context_stays(p, call);
 		return;
@@ -337,7 +357,7 @@ static __always_inline void context_created(struct process_image *p, struct thre
 
 	/* The end of one that had its handle was not seen. */
 	if (known) {
-		number_end(p, SPACE_CONTEXT_NUMBER, known->number);
+		number_end(SPACE_CONTEXT_NUMBER, known->number);
 		number_ask(p);
 	}
 	if (!handle_put(p, &key, &fresh))

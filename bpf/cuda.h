@@ -14,23 +14,21 @@
 static __always_inline void abandon(struct task_struct *task, struct process_image *p,
 				    struct thread *th)
 {
+	const volatile struct api_row *row = row_of(COOKIE_API(th->cookie));
+
 	count(COUNTER_LOST_RETURN);
 	if (p)
 		__sync_fetch_and_add(&p->lost_returns, 1);
 	if (p && p->image == th->image && th->unmapped)
 		unmap_end(th, 0);
+	if (p && p->image == th->image && th->stashed && row && row->action == ACTION_FREE &&
+	    row->space == SPACE_POOL)
+		pool_destroyed(th->pointer, &th->stash);
+	th->stashed = 0;
 	if (th->taken.id)
 		report_freed(task, th);
 	th->outer_sp = 0;
 	th->taken.id = 0;
-}
-
-/* Whether the function whose entry had this stack pointer has yet to return: the kernel has put its
- * trampoline in place of the return address.
- */
-static __always_inline bool is_to_return(struct task_struct *task, __u64 sp)
-{
-	return read_user_u64(sp) == BPF_CORE_READ(task, mm, uprobes_state.xol_area, vaddr);
 }
 
 /* A deeper entry is made by the outer call, unless that was left (longjmp, exception): none of

@@ -5,26 +5,32 @@
 #ifndef SRTLEAK_FORGET_H
 #define SRTLEAK_FORGET_H
 
-static __always_inline bool forget_allocation(const struct forget *wanted,
-					      const struct live_key *key, __u64 id)
-{
-	struct live_value *value = bpf_map_lookup_elem(&live, key);
-	struct process_image *p = bpf_map_lookup_elem(&processes, &wanted->tgid);
-
-	/* Its address may have been handed out again. */
-	if (!value || (id && value->id != id) || bpf_map_delete_elem(&live, key))
-		return false;
-	count(COUNTER_ENDED);
-	live_gone(p && p->image == key->image ? p : NULL);
-	return true;
-}
-
 static __always_inline bool forget_handle(void *map, const struct live_key *key)
 {
 	if (bpf_map_delete_elem(map, key))
 		return false;
 	grant_return(key->image, SHARED_HANDLES, 1);
 	grant_settle(key->image);
+	return true;
+}
+
+static __always_inline bool forget_allocation(const struct forget *wanted,
+					      const struct live_key *key, __u64 id)
+{
+	struct live_value *value = bpf_map_lookup_elem(&live, key);
+	struct process_image *p = bpf_map_lookup_elem(&processes, &wanted->tgid);
+	struct handle *counted = bpf_map_lookup_elem(&handles, key);
+
+	/* Its address may have been handed out again. */
+	if (!value || (id && value->id != id))
+		return false;
+	/* What counts its references goes with it. */
+	if (counted && counted->flags & HANDLE_LIVES && counted->id == value->id)
+		forget_handle(&handles, key);
+	if (bpf_map_delete_elem(&live, key))
+		return false;
+	count(COUNTER_ENDED);
+	live_gone(p && p->image == key->image ? p : NULL);
 	return true;
 }
 

@@ -89,7 +89,7 @@ static __always_inline bool free_done(struct task_struct *task, struct process_i
 	if (th->taken.id)
 		report_freed(task, th);
 	else if (th->stashed && row->space == SPACE_POOL)
-		pool_destroyed(p, th->pointer, &th->stash);
+		pool_destroyed(th->pointer, &th->stash);
 	return has_in_hand(th);
 }
 

@@ -30,9 +30,16 @@ static __always_inline void image_end(struct task_struct *task, __u32 type)
 static __always_inline struct thread *thread_end(struct task_struct *task)
 {
 	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
+	struct process_image *p;
+	int i;
 
-	if (th && th->outer_sp)
-		abandon(task, process_find(task), th);
+	if (!th)
+		return NULL;
+	p = process_find(task);
+	if (th->outer_sp)
+		abandon(task, p, th);
+	for (i = 0; i < FAMILY_MAX && p; i++)
+		context_abandon(p, &th->calls[i]);
 	return th;
 }
 

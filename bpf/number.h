@@ -6,7 +6,7 @@
 #ifndef SRTLEAK_NUMBER_H
 #define SRTLEAK_NUMBER_H
 
-#define NUMBER_ATTEMPTS 16
+#define NUMBER_ATTEMPTS 256 /* in a row; the next search begins behind them */
 #define NUMBERS_A_LOOK 256 /* handed out before the daemon is to look which are free again */
 
 static __always_inline void number_ask(struct process_image *p)
@@ -21,7 +21,7 @@ static __always_inline bool number_enter(struct process_image *p, __u32 space, _
 	struct live_key key = handle_key(p, space, number);
 	struct handle fresh = {.device = DEVICE_UNKNOWN};
 
-	if (bpf_map_lookup_elem(&handles, &key) || !grant_take(p->image, SHARED_HANDLES, 1))
+	if (!grant_take(p->image, SHARED_HANDLES, 1))
 		return false;
 	if (!bpf_map_update_elem(&handles, &key, &fresh, BPF_NOEXIST))
 		return true;
@@ -30,46 +30,71 @@ static __always_inline bool number_enter(struct process_image *p, __u32 space, _
 }
 
 /* Global, so that the verifier looks at it once. 0 where none was found that is free. */
-__noinline __u32 number_take(__u32 space)
+__noinline __u32 number_search(__u32 space)
 {
 	struct process_image *p = process_find(bpf_get_current_task_btf());
 	bool is_pool = space == SPACE_POOL_NUMBER;
 	__u32 last = (1U << (is_pool ? POOL_BITS : CONTEXT_BITS)) - 1, number;
+	struct live_key key = {};
 	int i;
 
 	if (!p)
 		return 0;
 	for (i = 0; i < NUMBER_ATTEMPTS; i++) {
 		number = __sync_fetch_and_add(is_pool ? &p->pools : &p->contexts, 1) + 1;
-		if (number % NUMBERS_A_LOOK == 0)
-			number_ask(p);
-		number &= last;
-		if (number && number_enter(p, space, number))
+		key = handle_key(p, space, number & last);
+		if (key.addr && !bpf_map_lookup_elem(&handles, &key))
 			return number;
 	}
+	return 0;
+}
+
+__noinline __u32 number_take(__u32 space)
+{
+	struct process_image *p = process_find(bpf_get_current_task_btf());
+	__u32 last = (1U << (space == SPACE_POOL_NUMBER ? POOL_BITS : CONTEXT_BITS)) - 1;
+	__u32 number = number_search(space);
+
+	if (!p)
+		return 0;
+	if (number % NUMBERS_A_LOOK == 0)
+		number_ask(p);
+	if (number && number_enter(p, space, number & last))
+		return number & last;
 	handle_lost(p);
 	return 0;
 }
 
-static __always_inline void number_flag(struct process_image *p, __u32 space, __u32 number,
-					__u8 flags)
+/* Global, likewise. */
+__noinline int number_flag(__u32 space, __u32 number, __u32 flags)
 {
-	struct live_key key = handle_key(p, space, number);
-	struct handle *entry = number ? bpf_map_lookup_elem(&handles, &key) : NULL;
+	struct process_image *p = process_find(bpf_get_current_task_btf());
+	struct live_key key = {};
+	struct handle *entry;
 
+	if (!p || !number)
+		return 0;
+	key = handle_key(p, space, number);
+	entry = bpf_map_lookup_elem(&handles, &key);
 	if (entry)
 		entry->flags = flags;
+	return 0;
 }
 
-/* What had it is no more; or is after all. */
-static __always_inline void number_end(struct process_image *p, __u32 space, __u32 number)
+/* A call is about to end what has it; has; or has not. Of the first the daemon takes no notice. */
+static __always_inline void number_ending(__u32 space, __u32 number)
 {
-	number_flag(p, space, number, HANDLE_ENDED);
+	number_flag(space, number, HANDLE_ENDING);
 }
 
-static __always_inline void number_goes_on(struct process_image *p, __u32 space, __u32 number)
+static __always_inline void number_end(__u32 space, __u32 number)
 {
-	number_flag(p, space, number, 0);
+	number_flag(space, number, HANDLE_ENDED);
+}
+
+static __always_inline void number_goes_on(__u32 space, __u32 number)
+{
+	number_flag(space, number, 0);
 }
 
 static __always_inline bool number_has_ended(const struct process_image *p, __u32 space,
@@ -78,7 +103,7 @@ static __always_inline bool number_has_ended(const struct process_image *p, __u3
 	struct live_key key = handle_key(p, space, number);
 	struct handle *entry = number ? bpf_map_lookup_elem(&handles, &key) : NULL;
 
-	return entry && entry->flags & HANDLE_ENDED;
+	return entry && entry->flags & (HANDLE_ENDED | HANDLE_ENDING);
 }
 
 /* Nothing was ever named by it. */

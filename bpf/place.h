@@ -52,7 +52,6 @@ static __always_inline void place_stream(struct process_image *p, struct place *
 	place->context = 0;
 	if (!pool)
 		return;
-	pool_settle(p, pool);
 	place->kind = pool->kind;
 	place->pool = pool->number;
 }

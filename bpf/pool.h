@@ -20,12 +20,33 @@ static __always_inline void pool_report(struct process_image *p, __u32 type, __u
 		report(p, type, addr, &value, result);
 }
 
-/* Its memory lives on until it is freed. */
-static __always_inline void pool_destroyed(struct process_image *p, __u64 addr,
-					   const struct handle *pool)
+/* Its memory lives on until it is freed. A device that used it uses its own again. Global, so that
+ * the verifier looks at it once.
+ */
+__noinline int pool_end(__u64 addr, __u32 number, __u32 device, __u32 kind)
 {
-	number_end(p, SPACE_POOL_NUMBER, pool->number);
-	pool_report(p, EVENT_POOL, addr, pool, 0, 1);
+	struct process_image *p = process_find(bpf_get_current_task_btf());
+	struct handle over = {.number = number, .device = (__s8)device, .kind = (__u8)kind};
+	struct live_key key = {};
+	struct handle *of_device;
+
+	if (!p)
+		return 0;
+	key = handle_key(p, SPACE_POOL, POOL_OF_DEVICE | (__u8)device);
+	of_device = bpf_map_lookup_elem(&handles, &key);
+	if (of_device && of_device->counts == addr && of_device->number == number) {
+		of_device->number = of_device->id;
+		of_device->counts = 0;
+		of_device->kind = KIND_DEVICE;
+	}
+	number_end(SPACE_POOL_NUMBER, number);
+	pool_report(p, EVENT_POOL, addr, &over, 0, 1);
+	return 0;
+}
+
+static __always_inline void pool_destroyed(__u64 addr, const struct handle *pool)
+{
+	pool_end(addr, pool->number, (__u8)pool->device, pool->kind);
 }
 
 /* A device stands for the pool that it uses: its number and, unless it is the one that nobody made,
@@ -33,7 +54,7 @@ static __always_inline void pool_destroyed(struct process_image *p, __u64 addr,
  */
 static __always_inline struct handle *pool_of_device(struct process_image *p, __s8 device)
 {
-	struct live_key key = handle_key(p, SPACE_POOL, CURRENT_DEVICE | (__u8)device);
+	struct live_key key = handle_key(p, SPACE_POOL, POOL_OF_DEVICE | (__u8)device);
 	struct handle *pool = bpf_map_lookup_elem(&handles, &key);
 	struct handle fresh = {.device = device, .kind = KIND_DEVICE};
 
@@ -88,7 +109,7 @@ static __always_inline void pool_supersede(struct process_image *p, const struct
 	struct handle *known = bpf_map_lookup_elem(&handles, key);
 
 	if (known)
-		number_end(p, SPACE_POOL_NUMBER, known->number);
+		pool_destroyed(key->addr, known);
 }
 
 /* Only from a device's own memory is anything allocated without naming a pool. */
@@ -109,21 +130,6 @@ static __always_inline void pool_set(struct process_image *p, const struct threa
 	of_device->number = pool->number;
 	of_device->counts = key.addr;
 	of_device->kind = pool->kind;
-}
-
-/* Where the pool that a device used is no more, it uses its own again. */
-static __always_inline void pool_settle(struct process_image *p, struct handle *of_device)
-{
-	struct live_key key = handle_key(p, SPACE_POOL, of_device->counts);
-	struct handle *pool;
-
-	if (of_device->number == of_device->id)
-		return;
-	pool = bpf_map_lookup_elem(&handles, &key);
-	if (pool && pool->number == of_device->number)
-		return;
-	of_device->number = of_device->id;
-	of_device->kind = KIND_DEVICE;
 }
 
 /* CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, cudaMemPoolAttrReservedMemCurrent */

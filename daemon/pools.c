@@ -22,8 +22,20 @@ static void drop_if_over(struct table *pools, struct pool *pool)
 		table_remove(pools, pool->number);
 }
 
+/* A number that another pool had is handed out again only when nothing of that is left. */
+static void begin_anew_if_other(struct pool *pool, uint64_t handle)
+{
+	if (!pool->is_destroyed && (!handle || !pool->handle || handle == pool->handle))
+		return;
+	pool->is_destroyed = false;
+	pool->handle = 0;
+	pool->high_water = pool->used;
+	pool->told_ns = 0;
+}
+
 static void name(struct pool *pool, uint64_t handle, int device, unsigned int kind)
 {
+	begin_anew_if_other(pool, handle);
 	/* A device's own is told of twice: when it is first used, and when its handle is asked for.
 	 */
 	if (handle)
@@ -49,22 +61,44 @@ void pools_event(struct table *pools, const struct event *event)
 		pool->told_ns = event->time_ns;
 		break;
 	default:
-		pool->is_destroyed = event->result != 0;
-		if (!pool->is_destroyed)
+		if (event->result == 0)
 			name(pool, event->addr, event->device, event->kind);
+		else
+			pool->is_destroyed = true;
 		drop_if_over(pools, pool);
 	}
 }
 
-void pools_restore(struct table *pools, uint64_t handle, const struct handle *known)
+void pools_compare(struct table *pools)
+{
+	table_foreach (pools, struct pool, pool) {
+		pool->used = pool->count = 0;
+		pool->is_named = false;
+	}
+}
+
+void pools_restore(struct table *pools, uint64_t addr, const struct handle *known)
 {
 	/* What stands for a device has no handle, and its own number beside the one it uses. */
-	uint64_t number = known->id ? known->id : known->number;
-	struct pool *pool = get(pools, number);
+	bool is_device = addr & POOL_OF_DEVICE;
+	struct pool *pool = get(pools, is_device ? known->id : known->number);
 
-	if (pool)
-		name(pool, known->id ? 0 : handle, known->device,
-		     known->id ? KIND_DEVICE : known->kind);
+	if (!pool)
+		return;
+	name(pool, is_device ? 0 : addr, known->device, is_device ? KIND_DEVICE : known->kind);
+	pool->is_named = true;
+}
+
+void pools_compared(struct table *pools)
+{
+	struct table_cursor cursor = {0};
+	struct pool *pool;
+
+	while ((pool = table_next(pools, &cursor))) {
+		pool->is_destroyed = !pool->is_named;
+		pool->high_water = MAX(pool->high_water, pool->used);
+		drop_if_over(pools, pool);
+	}
 }
 
 void pools_add(struct table *pools, uint32_t number, uint64_t bytes)
@@ -99,10 +133,4 @@ bool pools_is_used(struct table *pools, uint32_t number)
 		return pool;
 	drop_if_over(pools, pool);
 	return false;
-}
-
-void pools_recount(struct table *pools)
-{
-	table_foreach (pools, struct pool, pool)
-		pool->used = pool->count = 0;
 }

@@ -22,6 +22,7 @@ struct pool {
 			      * trimmed
 			      */
 	bool is_destroyed;   /* it lives on in what is still used of it */
+	bool is_named;       /* the kernel still has its handle, as the present repair has found */
 	int8_t device;
 	uint8_t kind;
 };
@@ -29,8 +30,12 @@ struct pool {
 /* Applies an event of a pool. */
 void pools_event(struct table *pools, const struct event *event);
 
-/* What is in the map of handles, when the tables are compared with the kernel. */
-void pools_restore(struct table *pools, uint64_t handle, const struct handle *known);
+/* The tables are compared with the kernel: between the first and the last of these come what is in
+ * the map of handles, by the address of its key, and pools_add() for all that is live.
+ */
+void pools_compare(struct table *pools);
+void pools_restore(struct table *pools, uint64_t addr, const struct handle *known);
+void pools_compared(struct table *pools);
 
 /* Whether anything is allocated from it; if not, and it was destroyed, it is forgotten. */
 bool pools_is_used(struct table *pools, uint32_t number);
@@ -38,8 +43,5 @@ bool pools_is_used(struct table *pools, uint32_t number);
 /* Adds an allocation's bytes, or takes them away. number 0: it is from no pool. */
 void pools_add(struct table *pools, uint32_t number, uint64_t bytes);
 void pools_take(struct table *pools, uint32_t number, uint64_t bytes);
-
-/* Forgets what is used, before it is summed up anew. */
-void pools_recount(struct table *pools);
 
 #endif

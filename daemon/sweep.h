@@ -20,7 +20,7 @@ struct sweep {
 	const struct probes *probes;
 	bool (*is_over)(uint32_t image, void *userdata);
 	/* Called for each pool of a living image; may be NULL. */
-	void (*pool)(uint32_t image, uint64_t handle, const struct handle *known, void *userdata);
+	void (*pool)(uint32_t image, uint64_t addr, const struct handle *known, void *userdata);
 	void *userdata;
 	struct table ended; /* contexts and pools, by image, space and number */
 };

@@ -286,13 +286,13 @@ static void repair_ended_context(struct repair *r, struct process *p, const stru
 		r->tracker->allocations--;
 }
 
-static void repair_pool(uint32_t image, uint64_t handle, const struct handle *known, void *userdata)
+static void repair_pool(uint32_t image, uint64_t addr, const struct handle *known, void *userdata)
 {
 	struct repair *r = userdata;
 	struct process *p = roster_image(r->tracker, image);
 
 	if (p)
-		pools_restore(&p->pools, handle, known);
+		pools_restore(&p->pools, addr, known);
 }
 
 static int repair_live(const struct live_key *key, const struct live_value *value, void *userdata)
@@ -389,15 +389,18 @@ static int compare_with_kernel(struct repair *repair)
 	r = probes_each_image(probes, repair_image, repair);
 	if (r == 0)
 		r = repair_ended(repair);
-	if (r == 0)
-		r = sweep_run(&repair->sweep);
 	if (r < 0)
 		return r;
 	table_foreach (&repair->tracker->processes, struct process_ref, ref)
-		pools_recount(&ref->process->pools);
+		pools_compare(&ref->process->pools);
+	r = sweep_run(&repair->sweep);
+	if (r < 0)
+		return r;
 	r = probes_each_live(probes, repair_live, repair);
 	if (r < 0)
 		return r;
+	table_foreach (&repair->tracker->processes, struct process_ref, ref)
+		pools_compared(&ref->process->pools);
 	forget_dead(repair);
 	repair->tracker->is_behind |=
 		sweep_give_back(&repair->sweep, &repair->tracker->ended, is_named);

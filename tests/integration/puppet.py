@@ -58,9 +58,12 @@ class Thread:
         if not function.startswith(("cu", "simcuda")):
             raise AttributeError(function)
 
-        def call(*arguments, fails=0):
+        def call(*arguments, fails=0, begun=False):
             said = self.puppet.ask(
-                thread=self.name, function=function, arguments=[encode(a) for a in arguments]
+                thread=self.name,
+                function=function,
+                arguments=[encode(a) for a in arguments],
+                **{"end": True} if begun else {},
             )
             assert said["result"] == fails, f"{function}{arguments} returned {said['result']}"
             given = [a for a in arguments if isinstance(a, Given)]
@@ -72,6 +75,12 @@ class Thread:
             return None if fails or not outs else outs[0] if len(outs) == 1 else outs
 
         return call
+
+    def begin(self, function, *arguments):
+        """Likewise, without waiting for its end; to be called, with `fails`, for that."""
+        given = [encode(a) for a in arguments]
+        self.puppet.ask(thread=self.name, function=function, arguments=given, later=True)
+        return lambda **how: getattr(self, function)(*arguments, begun=True, **how)
 
 
 class Puppet(Thread):

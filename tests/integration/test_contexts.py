@@ -6,6 +6,7 @@ import signal
 import struct
 import urllib.request
 
+import kernel
 import pytest
 from conftest import wait_until
 from puppet import MIB, OUT, POSIX_FD
@@ -447,6 +448,45 @@ def test_reset_in_a_context_of_its_own(puppet):
     assert_left(puppet.check(), [], [inside])
     a.cuCtxDestroy_v2(context)
     assert puppet.check() == []
+
+
+def test_call_that_fails_late(puppet):
+    """What is in a context is not given up while a call that is to end it is under way."""
+    a, b = puppet.thread("a"), puppet.thread("b")
+    context, other = a.cuCtxCreate_v4(OUT, 0, 0, 1), b.cuCtxCreate_v4(OUT, 0, 0, 1)
+    ptr = a.cuMemAlloc_v2(OUT, MIB)
+    b.cuMemAlloc_v2(OUT, MIB)
+    puppet.simcuda_fail_late(3000, OUT_OF_MEMORY)
+    slow = a.begin("cuCtxDestroy_v2", context)
+    b.cuCtxDestroy_v2(other)
+    wait_until(lambda: puppet.calls()["ended"] == 1, "the other context's end is seen")
+    slow(fails=OUT_OF_MEMORY)
+    assert_left(puppet.check(), [], [ptr])
+    again = a.cuMemAlloc_v2(OUT, MIB)
+    assert_left(puppet.check(), [], [ptr, again])
+    a.cuCtxDestroy_v2(context)
+    assert puppet.check() == []
+    assert puppet.calls()["frees_unknown"] == 0
+
+
+def test_openings_that_end_with_their_context(puppet, owner):
+    """Nothing that counted them stays."""
+    a = puppet.thread("a")
+    shared = owner.cudaMalloc(OUT, MIB)
+    handle = Value(owner.cudaIpcGetMemHandle(Pointer(64), shared))
+
+    def kept():
+        return len(kernel.map_entries(puppet.daemon.process.pid, "handles"))
+
+    counts = []
+    for _ in range(3):
+        context = a.cuCtxCreate_v4(OUT, 0, 0, 1)
+        a.cudaIpcOpenMemHandle(OUT, handle, 1)
+        assert len(puppet.check()) == 1
+        a.cuCtxDestroy_v2(context)
+        assert puppet.check() == []
+        wait_until(lambda: not counts or kept() <= counts[0], "no more is kept")
+        counts.append(kept())
 
 
 def test_addresses_taken_again_after_a_reset(puppet):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pools of stream-ordered memory: what is used of each, the most that was, and what it holds."""
+import signal
 import struct
 
 import kernel
@@ -109,6 +110,74 @@ def test_more_pools_than_are_told_apart(puppet):
     assert used == {2 * MIB}
     puppet.cuMemFreeAsync(kept, 0)
     wait_until(lambda: not any(p["destroyed"] for p in puppet.row()["pools"]), "it is no more")
+
+
+def test_pools_after_a_repair_and_a_restart(restart, workload, tmp_path):
+    """They are what they were, also those whose end was told to nobody."""
+    puppet = Puppet.start(workload, tmp_path)
+    daemon = restart("--pid", str(puppet.pid))
+    puppet.cudaSetDevice(1)
+    host, second, gone = (
+        puppet.cudaMemPoolCreate(OUT, properties(location=where, number=number))
+        for where, number in ((HOST, 0), (DEVICE, 1), (DEVICE, 0))
+    )
+    puppet.cudaMallocFromPoolAsync(OUT, 5 * MIB, host, 0)
+    puppet.cudaMallocFromPoolAsync(OUT, 7 * MIB, second, 0)
+    puppet.cudaMallocAsync(OUT, MIB, 0)
+    before = [
+        (hex(host), None, "host", 5 * MIB),
+        (hex(second), 1, "device", 7 * MIB),
+        (hex(gone), 0, "device", 0),
+    ]
+
+    def are(expected):
+        rows = daemon.process_row(puppet.pid)["pools"]
+        found = sorted((p["handle"], p["device"], p["kind"], p["used"]) for p in rows if p["handle"])
+        own = [(p["device"], p["used"]) for p in rows if not p["handle"]]
+        return found == sorted(expected) and own == [(1, MIB)]
+
+    wait_until(lambda: are(before), "all pools are known")
+    looked = daemon.ctl("status")["calls"]["ended"]
+    puppet.cudaMalloc(OUT, MIB)
+    puppet.cudaDeviceReset()  # has the daemon compare its tables with the kernel
+    wait_until(lambda: daemon.ctl("status")["calls"]["ended"] > looked, "it has")
+    assert are(before)
+    daemon = restart.again(
+        daemon,
+        signal.SIGUSR1,
+        "--pid",
+        str(puppet.pid),
+        meanwhile=lambda: puppet.cudaMemPoolDestroy(gone),
+    )
+    wait_until(lambda: are(before[:2]), "and after a restart")
+
+
+def test_numbers_are_found_among_many_in_use(puppet):
+    device = properties()
+    kept = [puppet.cuMemPoolCreate(OUT, device) for _ in range(40)]
+    for _ in range(4):
+        for _ in range(NUMBERS_A_LOOK):
+            puppet.cuMemPoolDestroy(puppet.cuMemPoolCreate(OUT, device))
+        wait_until(
+            lambda: len(handles(puppet, SPACE_POOL_NUMBER)) <= len(kept) + NUMBERS_A_LOOK,
+            "numbers are free",
+        )
+    last = puppet.cuMemPoolCreate(OUT, device)
+    assert_pool(puppet, last, used=0)
+    assert len(pools(puppet)) == len(kept) + 1 and puppet.row()["partial"] == []
+
+
+def test_device_uses_its_own_pool_again(puppet):
+    """Also when another pool gets the handle of the one that it had used."""
+    device = properties()
+    used = puppet.cudaMemPoolCreate(OUT, device)
+    puppet.cudaDeviceSetMemPool(0, used)
+    puppet.cudaMemPoolDestroy(used)
+    other = puppet.cudaMemPoolCreate(OUT, device)
+    assert other == used
+    puppet.cudaMallocAsync(OUT, MIB, 0)
+    assert_pool(puppet, None, used=MIB)
+    assert_pool(puppet, other, used=0)
 
 
 def test_each_device_has_one(puppet):

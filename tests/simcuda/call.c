@@ -21,6 +21,10 @@ static struct failures {
 	unsigned int left;
 	CUresult error;
 } memory_failures, place_failures;
+static struct {
+	unsigned int ms;
+	CUresult error;
+} late;
 static uint64_t random_state;
 static uint64_t counts[2][2]; /* [ALLOC, FREE][ok, failed] */
 
@@ -113,6 +117,17 @@ static void leave(void)
 	way();
 }
 
+static CUresult fail_late(void)
+{
+	unsigned int ms = late.ms;
+
+	late.ms = 0;
+	pthread_mutex_unlock(&call_mutex);
+	sleep_ms(ms);
+	pthread_mutex_lock(&call_mutex);
+	return late.error;
+}
+
 CUresult call_begin(enum call_kind kind)
 {
 	CUresult r;
@@ -124,6 +139,8 @@ CUresult call_begin(enum call_kind kind)
 		return CUDA_ERROR_NOT_INITIALIZED;
 	if (kind == CALL_OTHER)
 		return CUDA_SUCCESS;
+	if (kind == CALL_PLACE && late.ms)
+		return fail_late();
 	if (kind == CALL_PLACE)
 		return ordered_to_fail(&place_failures);
 	r = ordered_to_fail(&memory_failures);
@@ -150,6 +167,14 @@ const char *call_api(const char *api)
 void simcuda_outer(const char *api)
 {
 	outer_api = api;
+}
+
+void simcuda_fail_late(unsigned int ms, int error)
+{
+	pthread_mutex_lock(&call_mutex);
+	late.ms = ms;
+	late.error = (CUresult)error;
+	pthread_mutex_unlock(&call_mutex);
 }
 
 void simcuda_leave(void (*way)(void))

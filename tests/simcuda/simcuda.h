@@ -25,6 +25,9 @@ void simcuda_fail_next(unsigned int n, int error);
 /* Likewise of those that make, choose, change or end contexts and pools. */
 void simcuda_fail_next_place(unsigned int n, int error);
 
+/* The next of those takes so long, while others go on, and then fails. */
+void simcuda_fail_late(unsigned int ms, int error);
+
 /* Names the API call that the calling thread is in, from outside the driver; NULL: none. The text
  * must live as long as the library. The ledger shows it in place of the driver's own function. */
 void simcuda_outer(const char *api);

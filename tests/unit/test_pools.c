@@ -111,27 +111,68 @@ static void test_outlived(void **state)
 	assert_null(seventh());
 }
 
-static void test_recount(void **state)
+/* What the kernel says is right: a pool that it has, one that is over but used, one that is gone.
+ */
+static void test_compared(void **state)
 {
+	const struct handle known = {.id = 1 << 20, .number = 7, .kind = KIND_DEVICE, .device = 1};
+
 	(void)state;
-	pools_add(&pools, 7, 50);
-	pools_recount(&pools);
-	assert_int_equal(seventh()->used, 0);
-	assert_int_equal(seventh()->count, 0);
-	pools_add(&pools, 7, 50);
+	for (uint32_t number = 7; number < 10; number++)
+		pools_add(&pools, number, 50);
+	pools_compare(&pools);
+	pools_restore(&pools, HANDLE, &known);
+	pools_add(&pools, 7, 20);
+	pools_add(&pools, 8, 30);
+	pools_compared(&pools);
+	assert_int_equal(pools.count, 2);
+	assert_false(seventh()->is_destroyed);
+	assert_int_equal(seventh()->used, 20);
 	assert_int_equal(seventh()->high_water, 50);
+	assert_true(((struct pool *)table_find(&pools, 8))->is_destroyed);
+	pools_take(&pools, 8, 30);
+	assert_null(table_find(&pools, 8));
+}
+
+/* Its number is another's: nothing is left of what was said of it. */
+static void test_number_used_again(void **state)
+{
+	const struct event other = {
+		.type = EVENT_POOL,
+		.addr = HANDLE + 512,
+		.device = 0,
+		.kind = KIND_HOST,
+		.pool = 7,
+	};
+
+	(void)state;
+	tell(EVENT_POOL, 0, 0);
+	pools_add(&pools, 7, 50);
+	pools_take(&pools, 7, 50);
+	tell(EVENT_POOL_SIZE, 200, 0);
+	pools_event(&pools, &other); /* the end of the first was lost */
+	assert_int_equal(seventh()->handle, HANDLE + 512);
+	assert_int_equal(seventh()->high_water, 0);
+	assert_int_equal(seventh()->told_ns, 0);
+	assert_int_equal(seventh()->kind, KIND_HOST);
 }
 
 /* A device's own pool is none of the kind of another that it uses. */
 static void test_restored(void **state)
 {
-	const struct handle made = {.number = 7, .kind = KIND_MANAGED, .device = DEVICE_UNKNOWN};
+	const struct handle made = {
+		.id = 1 << 20, /* its own */
+		.number = 7,
+		.kind = KIND_MANAGED,
+		.device = DEVICE_UNKNOWN,
+	};
 	const struct handle of_device = {.id = 3, .number = 7, .kind = KIND_MANAGED, .device = 1};
 	const struct pool *own;
 
 	(void)state;
 	pools_restore(&pools, HANDLE, &made);
-	pools_restore(&pools, HANDLE + 1, &of_device);
+	pools_restore(&pools, POOL_OF_DEVICE | 1, &of_device);
+	assert_int_equal(pools.count, 2);
 	assert_int_equal(seventh()->kind, KIND_MANAGED);
 	assert_int_equal(seventh()->handle, HANDLE);
 	own = table_find(&pools, 3);
@@ -148,7 +189,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_reserved, begin, end),
 		cmocka_unit_test_setup_teardown(test_trim, begin, end),
 		cmocka_unit_test_setup_teardown(test_outlived, begin, end),
-		cmocka_unit_test_setup_teardown(test_recount, begin, end),
+		cmocka_unit_test_setup_teardown(test_compared, begin, end),
+		cmocka_unit_test_setup_teardown(test_number_used_again, begin, end),
 		cmocka_unit_test_setup_teardown(test_restored, begin, end),
 	};
 

@@ -7,6 +7,7 @@
       prints {"result": N, "out": [HEX...]}. An argument is a number, {"pointer": HEX}: the address
       of these bytes, which are given back as they are after the call, or {"value": HEX}: a
       structure, passed by value.
+      With "later": true it prints {} at once; {"thread": NAME, "end": true} prints the result.
   {"exec": true}            becomes the same program anew
   {"fork": [FIFO, FIFO]}    a child does the same, with these for stdin and stdout
 
@@ -91,7 +92,13 @@ def main():
             name = request["thread"]
             if name not in threads:
                 threads[name] = Thread()
-            say(threads[name].call(request))
+            if "end" in request:
+                say(threads[name].done.get())
+            elif "later" in request:
+                threads[name].todo.put(request)
+                say({})
+            else:
+                say(threads[name].call(request))
 
 
 if __name__ == "__main__":
