@@ -7,7 +7,7 @@
 #define SRTLEAK_NUMBER_H
 
 #define NUMBER_ATTEMPTS 256 /* in a row; the next search begins behind them */
-#define NUMBERS_A_LOOK 256 /* handed out before the daemon is to look which are free again */
+#define NUMBERS_A_LOOK 256  /* handed out before the daemon is to look which are free again */
 
 static __always_inline void number_ask(struct process_image *p)
 {
