@@ -30,11 +30,15 @@ static void mark_unseen(const struct admission *a, pid_t pid)
 		.unseen_ns = clock_boottime_ns(),
 		.partial = 1U << PARTIAL_LATE_ATTACH,
 	};
+	struct tracked before;
 	uint64_t start_ticks;
 
 	if (procfs_start_ticks(pid, &start_ticks) < 0)
 		return;
 	note.start_ticks = start_ticks;
+	/* What else was missing of it still is. */
+	if (probes_noted(a->probes, pid, &before) == 0 && before.start_ticks == start_ticks)
+		note.partial |= before.partial;
 	(void)probes_note(a->probes, pid, &note);
 }
 

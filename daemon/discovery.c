@@ -220,13 +220,18 @@ static int take_over(struct discovery *d, int fd, const struct stat *st, const c
 /* A file that has no name any more, and cannot be opened, while a process goes on with it: its
  * probes go on too.
  */
-static void keep_legacy(struct discovery *d, const struct procfs_mapping *mapping)
+static bool keep_legacy(struct discovery *d, const struct procfs_mapping *mapping)
 {
 	dev_t device = makedev(mapping->major, mapping->minor);
+	bool is_kept = false;
 
-	for (size_t i = 0; d->legacy && i < d->legacy->n; i++)
-		d->legacy->kept[i] |=
-			library_pin_names(d->legacy->names[i], device, mapping->inode);
+	for (size_t i = 0; d->legacy && i < d->legacy->n; i++) {
+		if (!library_pin_names(d->legacy->names[i], device, mapping->inode))
+			continue;
+		d->legacy->kept[i] = true;
+		is_kept = true;
+	}
+	return is_kept;
 }
 
 /* Files that are gone, or are not what they were. */
@@ -351,21 +356,23 @@ static bool driver_probed(const struct discovery *d)
 	return false;
 }
 
+/* ret_missing: what is to be said of the process for its sake (bits by enum process_partial). */
 static const struct library *library_of(struct discovery *d, pid_t pid,
 					const struct procfs_mapping *mapping,
-					enum api_family family, bool *ret_is_refused)
+					enum api_family family, unsigned int *ret_missing)
 {
 	const struct file_ref *ref = recall(d, mapping->major, mapping->minor, mapping->inode);
 	const struct library *library = NULL;
 	_cleanup_close_ int fd = -1;
 	int r;
 
-	*ret_is_refused = ref && ref->is_refused;
+	*ret_missing = ref && ref->is_refused ? 1U << PARTIAL_LIMIT : 0;
 	if (ref)
 		return ref->library;
 	fd = procfs_open_mapping(pid, mapping);
 	if (fd < 0) { /* gone, or its process is: no verdict on the file */
-		keep_legacy(d, mapping);
+		if (!keep_legacy(d, mapping))
+			*ret_missing = 1U << PARTIAL_LATE_ATTACH;
 		return NULL;
 	}
 	r = arm(d, pid, fd, mapping->path, family, &library);
@@ -373,8 +380,8 @@ static const struct library *library_of(struct discovery *d, pid_t pid,
 		return NULL;
 	if (r < 0)
 		library = NULL;
-	*ret_is_refused = r == -ENOSPC;
-	remember(d, mapping->major, mapping->minor, mapping->inode, library, *ret_is_refused);
+	*ret_missing = r == -ENOSPC ? 1U << PARTIAL_LIMIT : 0;
+	remember(d, mapping->major, mapping->minor, mapping->inode, library, r == -ENOSPC);
 	return library;
 }
 
@@ -395,13 +402,14 @@ static bool mapped(struct discovery *d, pid_t pid, const struct procfs_mapping *
 {
 	const struct library *library;
 	int family = libsearch_family(mapping->path);
-	bool late, is_refused;
+	unsigned int missing;
+	bool late;
 
 	if (family < 0)
 		return false;
-	library = library_of(d, pid, mapping, (enum api_family)family, &is_refused);
-	if (is_refused)
-		discover(d, pid, 1U << PARTIAL_LIMIT, mapped_ns);
+	library = library_of(d, pid, mapping, (enum api_family)family, &missing);
+	if (missing)
+		discover(d, pid, missing, mapped_ns);
 	if (!library || library->armed_ns < since_ns)
 		return library;
 	late = library->armed_ns > mapped_ns;

@@ -12,6 +12,8 @@ COUNT = 20
 RUNTIME = "libcudart.so.13"
 DRIVER = "libcuda.so.1"
 LIBRARIES_MAX = 256
+# What the service may do, and no more.
+SERVICE = ("setpriv", "--bounding-set=-all,+bpf,+perfmon,+sys_ptrace,+dac_read_search")
 GIB = 1 << 30
 
 ALLOCATE_ON_REQUEST = """
@@ -136,6 +138,20 @@ def test_free_of_what_was_allocated_before(start_daemon, workload):
     wait_until(
         lambda: daemon.process_row(process.pid)["frees_unknown"] == COUNT, "and shown with it"
     )
+
+
+@pytest.mark.parametrize("wrapper", [(), SERVICE], ids=["root", "service"])
+def test_driver_that_was_replaced(start_daemon, workload, private_libraries, wrapper):
+    """The file that a process maps has no name any more, and not every daemon may open it."""
+    libraries = private_libraries()
+    process = stepping(workload, "--then-free", libraries=libraries)
+    step_to(process, "allocated")
+    shutil.copy(libraries / DRIVER, libraries / "new")
+    os.replace(libraries / "new", libraries / DRIVER)
+    options = "--pid", str(process.pid)
+    daemon = start_daemon(*options, libraries=(f"{libraries}/*.so.*",), wrapper=wrapper)
+    row = known(daemon, process.pid)
+    assert row["partial"] == ["late_attach"] and row["outstanding"]["device"] is None
 
 
 def test_process_that_allocated_before_the_daemon(start_daemon, workload):
