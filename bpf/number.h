@@ -34,17 +34,18 @@ __noinline __u32 number_search(__u32 space)
 {
 	struct process_image *p = process_find(bpf_get_current_task_btf());
 	bool is_pool = space == SPACE_POOL_NUMBER;
-	__u32 last = (1U << (is_pool ? POOL_BITS : CONTEXT_BITS)) - 1, number;
+	__u32 last = (1U << (is_pool ? POOL_BITS : CONTEXT_BITS)) - 1;
 	struct live_key key = {};
 	int i;
 
 	if (!p)
 		return 0;
 	for (i = 0; i < NUMBER_ATTEMPTS; i++) {
-		number = __sync_fetch_and_add(is_pool ? &p->pools : &p->contexts, 1) + 1;
-		key = handle_key(p, space, number & last);
+		__u32 given = __sync_fetch_and_add(is_pool ? &p->pools : &p->contexts, 1);
+
+		key = handle_key(p, space, (given + 1) & last);
 		if (key.addr && !bpf_map_lookup_elem(&handles, &key))
-			return number;
+			return key.addr;
 	}
 	return 0;
 }
@@ -52,15 +53,14 @@ __noinline __u32 number_search(__u32 space)
 __noinline __u32 number_take(__u32 space)
 {
 	struct process_image *p = process_find(bpf_get_current_task_btf());
-	__u32 last = (1U << (space == SPACE_POOL_NUMBER ? POOL_BITS : CONTEXT_BITS)) - 1;
 	__u32 number = number_search(space);
 
 	if (!p)
 		return 0;
 	if (number % NUMBERS_A_LOOK == 0)
 		number_ask(p);
-	if (number && number_enter(p, space, number & last))
-		return number & last;
+	if (number && number_enter(p, space, number))
+		return number;
 	handle_lost(p);
 	return 0;
 }

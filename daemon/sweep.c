@@ -105,9 +105,12 @@ bool sweep_give_back(struct sweep *sweep, struct table *before,
 		     bool (*is_named)(const struct live_key *number, void *userdata))
 {
 	struct batch batch = {.sweep = sweep, .forget = probes_forget_handles};
+	struct table_cursor cursor = {0};
+	struct ended *ended;
 	bool more = false;
 
-	table_foreach (&sweep->ended, struct ended, ended) {
+	table_hold(&sweep->ended);
+	while ((ended = table_next(&sweep->ended, &cursor))) {
 		struct live_key key = number_of(ended->key);
 
 		if (!table_find(before, ended->key)) {
@@ -116,11 +119,14 @@ bool sweep_give_back(struct sweep *sweep, struct table *before,
 		}
 		if (is_named(&key, sweep->userdata))
 			continue;
+		/* Whoever gets the number next ends anew. */
+		table_remove(&sweep->ended, ended->key);
 		batch.keys[batch.n++] = key;
 		if (batch.n == BATCH)
 			flush(&batch);
 	}
 	flush(&batch);
+	table_release(&sweep->ended);
 	table_clear(before);
 	*before = sweep->ended;
 	table_init(&sweep->ended, sizeof(struct ended));
