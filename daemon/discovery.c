@@ -348,9 +348,10 @@ static int arm(struct discovery *d, pid_t pid, int fd, const char *path, enum ap
 	return 0;
 }
 
-static bool driver_probed(const struct discovery *d)
+/* A runtime allocates through the driver, whose own probes see what is missed in it. */
+static bool is_excused(const struct discovery *d, int family)
 {
-	for (size_t i = 0; i < d->n_libraries; i++)
+	for (size_t i = 0; i < d->n_libraries && family == FAMILY_CUDART; i++)
 		if (d->libraries[i]->family == FAMILY_CUDA)
 			return true;
 	return false;
@@ -371,7 +372,7 @@ static const struct library *library_of(struct discovery *d, pid_t pid,
 		return ref->library;
 	fd = procfs_open_mapping(pid, mapping);
 	if (fd < 0) { /* gone, or its process is: no verdict on the file */
-		if (!keep_legacy(d, mapping))
+		if (!keep_legacy(d, mapping) && !is_excused(d, family))
 			*ret_missing = 1U << PARTIAL_LATE_ATTACH;
 		return NULL;
 	}
@@ -415,9 +416,7 @@ static bool mapped(struct discovery *d, pid_t pid, const struct procfs_mapping *
 	late = library->armed_ns > mapped_ns;
 	if (late && mapped_ns > 0)
 		d->latencies[d->late++ % LATENCIES] = (double)(library->armed_ns - mapped_ns) / 1e9;
-	/* A runtime allocates through the driver, whose own probes see what was missed above. */
-	if (late && library->family == FAMILY_CUDART && driver_probed(d))
-		late = false;
+	late = late && !is_excused(d, family);
 	discover(d, pid, late || was_ignored ? 1U << PARTIAL_LATE_ATTACH : 0, mapped_ns);
 	return true;
 }
