@@ -41,11 +41,12 @@ static __always_inline bool was_seen(struct task_struct *task, __u32 cookie, __u
 static __always_inline void contexts_begin(struct task_struct *task, struct thread *th,
 					   __u32 cookie)
 {
-	__u64 since_ns = th->contexts_ns ?: th->began_ns ?: task->start_boottime;
 	bool is_first = !th->contexts_ns, is_known;
+	__u64 since_ns;
 
 	if (th->contexts_ns > newest_unseen_ns)
 		return;
+	since_ns = th->contexts_ns ?: th->began_ns ?: task->start_boottime;
 	is_known = was_seen(task, cookie, since_ns);
 	th->contexts_ns = bpf_ktime_get_boot_ns();
 	if (is_known && !is_first)

@@ -216,7 +216,8 @@ int probes_note(const struct probes *p, pid_t pid, const struct tracked *note)
 	if (bpf_map_update_elem(maps[MAP_tracked], &key, note, BPF_ANY) < 0)
 		return -errno;
 	/* Whoever sees that there is news must find it. */
-	if (bpf_map_lookup_elem(maps[MAP_data_unseen], &zero, &newest_ns) == 0 &&
+	if (note->unseen_ns > 0 &&
+	    bpf_map_lookup_elem(maps[MAP_data_unseen], &zero, &newest_ns) == 0 &&
 	    note->unseen_ns > newest_ns)
 		(void)bpf_map_update_elem(maps[MAP_data_unseen], &zero, &note->unseen_ns, BPF_ANY);
 	return 0;

@@ -112,10 +112,10 @@ _Static_assert(sizeof(struct handle) == 24, "no padding in values");
 
 #define HANDLE_PRIMARY 1U /* context: a device's primary one */
 #define HANDLE_UNSEEN 2U  /* primary context: others may hold it of whom the probes know nothing */
+#define HANDLE_LIVES 4U   /* it counts references of something in the live map */
 #define HANDLE_GREEN 8U   /* of a part of a device; its memory is in the primary context */
 #define HANDLE_ENDED 16U  /* number: what had it is no more */
 #define HANDLE_ENDING 32U /* … or a call is about to end it */
-#define HANDLE_LIVES 4U   /* it counts references of something in the live map */
 
 /* In the key of what stands for the pool of a device, with the ordinal, in place of a handle. */
 #define POOL_OF_DEVICE (1ULL << 63)
