@@ -105,17 +105,17 @@ cudaError_t cudaGraphAddMemAllocNode(cudaGraphNode_t *node, cudaGraph_t graph,
 				     struct cudaMemAllocNodeParams *params);
 cudaError_t cudaGraphAddMemFreeNode(cudaGraphNode_t *node, cudaGraph_t graph,
 				    const cudaGraphNode_t *deps, size_t num_deps, void *ptr);
+/* CUDA 13 has given the name of the one to the other. */
 #if defined(SIMCUDA_RUNTIME_VERSION) && SIMCUDA_RUNTIME_VERSION < 13000
+#define ADD_NODE_WITH_EDGES cudaGraphAddNode_v2
 cudaError_t cudaGraphAddNode(cudaGraphNode_t *node, cudaGraph_t graph, const cudaGraphNode_t *deps,
 			     size_t num_deps, struct cudaGraphNodeParams *params);
-cudaError_t cudaGraphAddNode_v2(cudaGraphNode_t *node, cudaGraph_t graph,
+#else
+#define ADD_NODE_WITH_EDGES cudaGraphAddNode
+#endif
+cudaError_t ADD_NODE_WITH_EDGES(cudaGraphNode_t *node, cudaGraph_t graph,
 				const cudaGraphNode_t *deps, const void *edges, size_t num_deps,
 				struct cudaGraphNodeParams *params);
-#else
-cudaError_t cudaGraphAddNode(cudaGraphNode_t *node, cudaGraph_t graph, const cudaGraphNode_t *deps,
-			     const void *edges, size_t num_deps,
-			     struct cudaGraphNodeParams *params);
-#endif
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph,
 				 unsigned long long flags);
 cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t graph,

@@ -18,16 +18,11 @@ RUNTIME_FORWARD(cudaGraphAddNode, cuGraphAddNode,
 		(cudaGraphNode_t * node, cudaGraph_t graph, const cudaGraphNode_t *deps,
 		 size_t num_deps, struct cudaGraphNodeParams *params),
 		node, graph, deps, num_deps, params)
-RUNTIME_FORWARD(cudaGraphAddNode_v2, cuGraphAddNode_v2,
-		(cudaGraphNode_t * node, cudaGraph_t graph, const cudaGraphNode_t *deps,
-		 const void *edges, size_t num_deps, struct cudaGraphNodeParams *params),
-		node, graph, deps, edges, num_deps, params)
-#else
-RUNTIME_FORWARD(cudaGraphAddNode, cuGraphAddNode_v2,
-		(cudaGraphNode_t * node, cudaGraph_t graph, const cudaGraphNode_t *deps,
-		 const void *edges, size_t num_deps, struct cudaGraphNodeParams *params),
-		node, graph, deps, edges, num_deps, params)
 #endif
+RUNTIME_FORWARD(ADD_NODE_WITH_EDGES, cuGraphAddNode_v2,
+		(cudaGraphNode_t * node, cudaGraph_t graph, const cudaGraphNode_t *deps,
+		 const void *edges, size_t num_deps, struct cudaGraphNodeParams *params),
+		node, graph, deps, edges, num_deps, params)
 RUNTIME_FORWARD(cudaGraphInstantiate, cuGraphInstantiateWithFlags,
 		(cudaGraphExec_t * exec, cudaGraph_t graph, unsigned long long flags), exec, graph,
 		flags)
