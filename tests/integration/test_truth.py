@@ -22,7 +22,9 @@ USED = (str(SIM / "libcuda.so.1"), str(SIM / "libcudart.so.13"))
 RACE = BUILD / "workloads" / "race"
 RACES = 20_000
 LATER = [(), ("deeper",), ("deeper", "other"), ("deeper", "other", "above")]
-SPACE_CONTEXT, SPACE_PRIMARY, SPACE_CONTEXT_NUMBER = 6, 7, 8  # enum address_space
+# enum address_space
+SPACE_POOL, SPACE_CONTEXT, SPACE_PRIMARY, SPACE_CONTEXT_NUMBER, SPACE_POOL_NUMBER = range(5, 10)
+HANDLE_ENDED, POOL_OF_DEVICE = 16, 1 << 63
 NOTHING, FAILED = 1, 2  # columns of its counts
 ROUNDS = 5
 MANY_CALLS = 7000  # of each thread and round
@@ -86,6 +88,24 @@ def test_every_call_is_counted_once(alone):
     assert_counted(daemon.ctl("status"), churn)
 
 
+def handles(daemon, space):
+    """[(key, value)] of one sort."""
+    entries = [e["formatted"] for e in kernel.map_entries(daemon.process.pid, "handles")]
+    return [(e["key"], e["value"]) for e in entries if e["key"]["space"] == space]
+
+
+def pool_numbers(daemon, ended):
+    """Those in use, or whose pool is no more."""
+    entries = handles(daemon, SPACE_POOL_NUMBER)
+    return {key["addr"] for key, value in entries if bool(value["flags"] & HANDLE_ENDED) == ended}
+
+
+def pool_numbers_known(daemon):
+    """Those of pools that have a handle, and of the devices' own."""
+    entries = handles(daemon, SPACE_POOL)
+    return {v["id"] if k["addr"] & POOL_OF_DEVICE else v["number"] for k, v in entries}
+
+
 def test_calls_that_never_return(alone):
     """Left by longjmp now and then, on all threads, over the frames of the runtime too."""
     daemon, churn = alone("--leave")
@@ -94,6 +114,7 @@ def test_calls_that_never_return(alone):
         assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
         assert_conserved(daemon.ctl("status"))
     assert churn.said["left"] > 100
+    assert pool_numbers(daemon, ended=False) == pool_numbers_known(daemon)
     assert_counted(daemon.ctl("status"), churn)
     assert daemon.process_row(churn.pid)["partial"] == ["late_attach", "lost"]
 
@@ -241,10 +262,10 @@ def test_two_threads_end_one_thing_at_once(start_daemon, workload, tmp_path, wha
     row = daemon.process_row(pid)
     assert row["frees_unknown"] == 0 and row["pools"] == []
 
-    def handles():
+    def spaces():
         entries = kernel.map_entries(daemon.process.pid, "handles")
         return sorted(entry["formatted"]["key"]["space"] for entry in entries)
 
     left = [SPACE_CONTEXT, SPACE_PRIMARY, SPACE_CONTEXT_NUMBER]
-    wait_until(lambda: handles()[:4] == left, "the first context is left, and all numbers are free")
+    wait_until(lambda: spaces()[:4] == left, "the first context is left, and all numbers are free")
     assert kernel.map_entries(daemon.process.pid, "mappings") == []

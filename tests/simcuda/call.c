@@ -29,7 +29,7 @@ static uint64_t random_state;
 static uint64_t counts[2][2]; /* [ALLOC, FREE][ok, failed] */
 
 static _Thread_local const char *outer_api;
-static _Thread_local void (*way_out)(void);
+static _Thread_local void (*way_out)(void), (*way_out_of_place)(void);
 
 static uint64_t setting(const char *name, uint64_t otherwise, uint64_t max)
 {
@@ -108,11 +108,11 @@ static CUresult ordered_to_fail(struct failures *failures)
 	return failures->error;
 }
 
-static void leave(void)
+static void leave(void (**way_out_of)(void))
 {
-	void (*way)(void) = way_out;
+	void (*way)(void) = *way_out_of;
 
-	way_out = NULL;
+	*way_out_of = NULL;
 	outer_api = NULL;
 	way();
 }
@@ -133,7 +133,7 @@ CUresult call_begin(enum call_kind kind)
 	CUresult r;
 
 	if (kind == CALL_ALLOC && way_out)
-		leave();
+		leave(&way_out);
 	pthread_mutex_lock(&call_mutex);
 	if (!ready)
 		return CUDA_ERROR_NOT_INITIALIZED;
@@ -155,7 +155,9 @@ CUresult call_end(enum call_kind kind, CUresult result)
 		counts[kind][result != CUDA_SUCCESS]++;
 	pthread_mutex_unlock(&call_mutex);
 	if (kind == CALL_FREE && result == CUDA_SUCCESS && way_out)
-		leave();
+		leave(&way_out);
+	if (kind == CALL_PLACE && result == CUDA_SUCCESS && way_out_of_place)
+		leave(&way_out_of_place);
 	return result;
 }
 
@@ -180,6 +182,11 @@ void simcuda_fail_late(unsigned int ms, int error)
 void simcuda_leave(void (*way)(void))
 {
 	way_out = way;
+}
+
+void simcuda_leave_place(void (*way)(void))
+{
+	way_out_of_place = way;
 }
 
 static void fail_next(struct failures *failures, unsigned int n, int error)

@@ -38,6 +38,10 @@ void simcuda_outer(const char *api);
  */
 void simcuda_leave(void (*way)(void));
 
+/* Likewise its next call that makes, chooses, changes or ends a context or pool, when it is done.
+ */
+void simcuda_leave_place(void (*way)(void));
+
 /* Whether the calling thread's current context is one of the application's own, not a device's. */
 int simcuda_in_own_context(void);
 

@@ -26,7 +26,7 @@
 #define GRANULE (2ULL << 20)
 #define MAPPINGS 2 /* of a slot */
 #define NEVER_ALLOCATED 0x1000
-#define POOLS_MADE_MAX 900 /* the numbers of a process's pools are not used twice */
+#define POOLS_MADE_MAX 900 /* their numbers are free again only after a while */
 
 /* Everything that is passed is an integer or a pointer, and travels in the registers that a wider
  * type would use; structures by value do not.
@@ -82,7 +82,7 @@ struct worker {
  */
 extern struct world {
 	void *functions[API_MAX]; /* NULL: not used */
-	void (*leave)(void (*way)(void));
+	void (*leave)(void (*way)(void)), (*leave_place)(void (*way)(void));
 	bool driver_only;
 	void *driver;
 	CUcontext primary[DEVICES];
@@ -128,6 +128,7 @@ void physical_misuse(struct worker *w, size_t index);
 /* leave.c */
 bool leave_suits(const struct slot *slot);
 void leave(struct worker *w, struct slot *slot);
+void leave_end(struct worker *w); /* of a pool or a context */
 
 /* contexts.c */
 bool suits(enum api api); /* what has neither a slot nor anything of its own */

@@ -179,6 +179,8 @@ static void turn(struct worker *w)
 		context_turn(w, use_any);
 	else if (draw(w, 64) == 0)
 		side_call(w);
+	else if (options.leave && draw(w, 256) == 0)
+		leave_end(w);
 	else
 		use_any(w);
 	pthread_rwlock_unlock(&others);

@@ -176,6 +176,7 @@ void world_load(bool driver_only)
 				     names[api]);
 	write_ledger = need(world.driver, "simcuda_ledger_write");
 	world.leave = need(world.driver, "simcuda_leave");
+	world.leave_place = need(world.driver, "simcuda_leave_place");
 	world.pages = mmap(NULL, SLOTS * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 			   -1, 0);
 	if (world.pages == MAP_FAILED)
