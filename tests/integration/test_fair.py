@@ -16,7 +16,7 @@ from conftest import BIN, BUILD, SIM, as_entries, read_ledger, wait_until
 PYTHON = "/usr/bin/python3"
 GREEDY = BUILD / "workloads" / "greedy"
 NARROW = BUILD / "narrow" / BIN.resolve().relative_to(BUILD) / "srtleakd"
-NARROW_LIVE_OWN, NARROW_HANDLES = 64, 12288
+NARROW_LIVE_OWN, NARROW_HANDLES = 64, 16384
 CULPRIT, OTHER = 42101, 42102  # users
 MIB = 1 << 20
 LIVE_SHARED = (1 << 21) - 4096 * 128
