@@ -69,6 +69,8 @@ static __always_inline void begin_call(struct pt_regs *ctx, struct process_image
 	th->size = size_at_entry(ctx, th, row);
 	if (row->action == ACTION_UNMAP)
 		unmap_begin(p, th);
+	else if (row->action == ACTION_STREAM_END)
+		stream_leave(p, th);
 }
 
 SEC("uprobe")
@@ -117,6 +119,8 @@ static __always_inline void end_call(struct pt_regs *ctx, struct task_struct *ta
 		free_end(task, p, th, row, result);
 	else if (row->action == ACTION_UNMAP)
 		unmap_end(th, result);
+	else if (row->action == ACTION_STREAM_END && result)
+		stream_stays(p, th);
 	else if (row->action == ACTION_ALLOC && result)
 		alloc_failed(p, th, row, result);
 	else if (row->action == ACTION_ALLOC)
@@ -135,6 +139,8 @@ static __always_inline void end_call(struct pt_regs *ctx, struct task_struct *ta
 		pool_set(p, th, row);
 	else if (row->action == ACTION_NODE)
 		node_added(p, th, row);
+	else if (row->action == ACTION_STREAM)
+		stream_made(p, th, row);
 }
 
 /* The return of a context's call, if its entry was seen. */

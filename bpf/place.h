@@ -3,16 +3,13 @@
 #ifndef SRTLEAK_PLACE_H
 #define SRTLEAK_PLACE_H
 
-static __always_inline void place_current(struct process_image *p, struct thread *th,
-					  const volatile struct api_row *row, struct place *place)
+/* current: a thread's, or the handle of a context. */
+static __always_inline void place_context(struct process_image *p, __u64 current,
+					  struct place *place)
 {
-	struct live_key key = handle_key(p, SPACE_CONTEXT, th->current);
-	__u64 current = th->current;
+	struct live_key key = handle_key(p, SPACE_CONTEXT, current);
 	struct handle *context, *primary;
 
-	/* The runtime makes the device's primary context current where there is none. */
-	if (current == CURRENT_NONE && row->family == FAMILY_CUDART)
-		current = th->current = CURRENT_DEVICE | th->device;
 	if (!(current & CURRENT_DEVICE)) {
 		context = bpf_map_lookup_elem(&handles, &key);
 		if (!context)
@@ -27,6 +24,15 @@ static __always_inline void place_current(struct process_image *p, struct thread
 	primary = primary_get(p, (__u32)current, false);
 	if (primary)
 		place->context = primary_number(p, primary);
+}
+
+static __always_inline void place_current(struct process_image *p, struct thread *th,
+					  const volatile struct api_row *row, struct place *place)
+{
+	/* The runtime makes the device's primary context current where there is none. */
+	if (th->current == CURRENT_NONE && row->family == FAMILY_CUDART)
+		th->current = CURRENT_DEVICE | th->device;
+	place_context(p, th->current, place);
 }
 
 /* What is from a pool is in no context, and outlives them all. */
@@ -44,11 +50,22 @@ static __always_inline void place_pool(struct process_image *p, __u64 pool, stru
 	place->pool = handle->number;
 }
 
-/* What stream-ordered allocation takes from where no pool is named. */
-static __always_inline void place_stream(struct process_image *p, struct place *place)
-{
-	struct handle *pool = pool_of_device(p, place->device);
+/* Handles up to this one are the default streams of the thread's context: cudaStreamPerThread. */
+#define STREAM_OF_CONTEXT 2
 
+/* What stream-ordered allocation takes from where no pool is named: the pool that the stream's
+ * device uses. Of a stream that was made unseen nothing is known.
+ */
+static __always_inline void place_stream(struct process_image *p, __u64 stream, struct place *place)
+{
+	struct live_key key = handle_key(p, SPACE_STREAM, stream);
+	struct handle *known, *pool;
+
+	if (stream > STREAM_OF_CONTEXT) {
+		known = bpf_map_lookup_elem(&handles, &key);
+		place->device = known ? known->device : DEVICE_UNKNOWN;
+	}
+	pool = pool_of_device(p, place->device);
 	place->context = 0;
 	if (!pool)
 		return;
@@ -60,14 +77,17 @@ static __always_inline void place_find(struct process_image *p, struct thread *t
 				       const volatile struct api_row *row, struct place *place)
 {
 	*place = (struct place){.device = DEVICE_UNKNOWN, .kind = row->kind};
-	if (row->space != SPACE_PHYSICAL)
+	if (row->space != SPACE_PHYSICAL && row->place != PLACE_CONTEXT)
 		place_current(p, th, row, place);
 	switch (row->place) {
 	case PLACE_NONE:
 		place->device = DEVICE_UNKNOWN;
 		break;
 	case PLACE_STREAM:
-		place_stream(p, place);
+		place_stream(p, th->extra, place);
+		break;
+	case PLACE_CONTEXT:
+		place_context(p, th->extra, place);
 		break;
 	case PLACE_POOL:
 		place_pool(p, th->extra, place);

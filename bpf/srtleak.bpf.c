@@ -24,6 +24,7 @@
 #include "location.h"
 #include "pool.h"
 #include "place.h"
+#include "stream.h"
 #include "physical.h"
 #include "free.h"
 #include "alloc.h"

@@ -48,19 +48,33 @@ bool sweep_has_ended(const struct sweep *sweep, uint32_t image, uint32_t context
 	       table_find(&sweep->ended, ended_key(image, SPACE_CONTEXT_NUMBER, context));
 }
 
+/* Its context had ended when the maps were gone through before. */
+static bool is_left_over(struct sweep *sweep, const struct live_key *key,
+			 const struct handle *handle)
+{
+	return sweep->before && key->space == SPACE_STREAM && handle->number &&
+	       table_find(sweep->before,
+			  ended_key(key->image, SPACE_CONTEXT_NUMBER, handle->number));
+}
+
 static void flush(struct batch *batch)
 {
 	batch->forget(batch->sweep->probes, batch->keys, batch->n);
 	batch->n = 0;
 }
 
+static void remove_later(struct batch *batch, const struct live_key *key)
+{
+	batch->keys[batch->n++] = *key;
+	if (batch->n == BATCH)
+		flush(batch);
+}
+
 static bool remove_if_over(struct batch *batch, const struct live_key *key)
 {
 	if (!batch->sweep->is_over(key->image, batch->sweep->userdata))
 		return false;
-	batch->keys[batch->n++] = *key;
-	if (batch->n == BATCH)
-		flush(batch);
+	remove_later(batch, key);
 	return true;
 }
 
@@ -72,6 +86,10 @@ static int sweep_handle(const struct live_key *key, const struct handle *handle,
 
 	if (remove_if_over(batch, key))
 		return 0;
+	if (is_left_over(sweep, key, handle)) {
+		remove_later(batch, key);
+		return 0;
+	}
 	if (key->space == SPACE_POOL && sweep->pool)
 		sweep->pool(key->image, key->addr, handle, sweep->userdata);
 	if (!(handle->flags & HANDLE_ENDED))
@@ -101,7 +119,7 @@ int sweep_run(struct sweep *sweep)
 	return r;
 }
 
-bool sweep_give_back(struct sweep *sweep, struct table *before,
+bool sweep_give_back(struct sweep *sweep,
 		     bool (*is_named)(const struct live_key *number, void *userdata))
 {
 	struct batch batch = {.sweep = sweep, .forget = probes_forget_handles};
@@ -113,7 +131,7 @@ bool sweep_give_back(struct sweep *sweep, struct table *before,
 	while ((ended = table_next(&sweep->ended, &cursor))) {
 		struct live_key key = number_of(ended->key);
 
-		if (!table_find(before, ended->key)) {
+		if (!table_find(sweep->before, ended->key)) {
 			more = true;
 			continue;
 		}
@@ -121,14 +139,12 @@ bool sweep_give_back(struct sweep *sweep, struct table *before,
 			continue;
 		/* Whoever gets the number next ends anew. */
 		table_remove(&sweep->ended, ended->key);
-		batch.keys[batch.n++] = key;
-		if (batch.n == BATCH)
-			flush(&batch);
+		remove_later(&batch, &key);
 	}
 	flush(&batch);
 	table_release(&sweep->ended);
-	table_clear(before);
-	*before = sweep->ended;
+	table_clear(sweep->before);
+	*sweep->before = sweep->ended;
 	table_init(&sweep->ended, sizeof(struct ended));
 	return more;
 }

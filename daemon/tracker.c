@@ -402,8 +402,7 @@ static int compare_with_kernel(struct repair *repair)
 	table_foreach (&repair->tracker->processes, struct process_ref, ref)
 		pools_compared(&ref->process->pools);
 	forget_dead(repair);
-	repair->tracker->is_behind |=
-		sweep_give_back(&repair->sweep, &repair->tracker->ended, is_named);
+	repair->tracker->is_behind |= sweep_give_back(&repair->sweep, is_named);
 	probes_drop_stacks(probes, image_is_over, repair);
 	grants_each(probes_grants(probes), release_grant, repair);
 	return 0;
@@ -445,6 +444,7 @@ static void repair(struct tracker *t, bool more)
 	t->sweep = t->sweep == 1 ? 2 : 1;
 	if (repair) {
 		repair->sweep.pool = repair_pool;
+		repair->sweep.before = &t->ended;
 		r = compare_with_kernel(repair);
 		repair_done(repair);
 	}

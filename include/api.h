@@ -13,7 +13,7 @@
  *   (driver API before CUDA 3.2); ARG, ARG32: the argument is the pointer itself
  * - size: how many bytes, from size_arg on (enum api_size)
  * - extra_arg: one more argument, by action, place and size: height of pitched memory, levels of
- *   mipmaps, pool, properties, device ordinal, handle to map
+ *   mipmaps, pool, stream, properties, device ordinal, handle to map
  *
  * Argument numbers start at 0. Both generations of a driver function are separate exports with
  * separate types, and so are the per-thread-default-stream variants (_ptsz). What a function
@@ -36,8 +36,10 @@ enum api_action {
 	ACTION_POOL_GET, /* a device's (extra) pool, which nobody made; OUT: the pool */
 	ACTION_POOL_SET, /* what a device allocates from, where no pool is named; extra: the pool */
 	ACTION_POOL_ASK, /* what the driver says of a pool; size: of what; extra: where to */
-	ACTION_NODE, /* a memory node joins a graph; extra: its parameters, if it allocates; with
-			SIZE_NODE those say what sort of node it is */
+	ACTION_NODE,   /* a memory node joins a graph; extra: its parameters, if it allocates; with
+			  SIZE_NODE those say what sort of node it is */
+	ACTION_STREAM, /* OUT: the stream */
+	ACTION_STREAM_END,
 	/* From here on: which context is the thread's, and which contexts there are. */
 	ACTION_DEVICE_SET,      /* extra: the ordinal, here and in the primary contexts' */
 	ACTION_DEVICE_RESET,    /* the current device's primary context ends */
@@ -78,7 +80,8 @@ enum api_size {
 enum api_place {
 	PLACE_NONE,       /* host memory, or it cannot be told */
 	PLACE_CURRENT,    /* the thread's current context */
-	PLACE_STREAM,     /* likewise, from its default pool */
+	PLACE_STREAM,     /* the stream's device (extra), from the pool that this uses */
+	PLACE_CONTEXT,    /* that context (extra) */
 	PLACE_POOL,       /* that of the pool (extra), and so is the kind */
 	PLACE_PROPERTIES, /* CUmemAllocationProp or CUmemPoolProps (extra points to it), likewise */
 	PLACE_LOCATION,   /* CUmemLocation, with a CUmemAllocationType as the size; of pools */
@@ -121,6 +124,7 @@ enum address_space {
 	SPACE_PRIMARY,        /* a device's ordinal, for its primary context */
 	SPACE_CONTEXT_NUMBER, /* that a context has, or had (number.h) */
 	SPACE_POOL_NUMBER,
+	SPACE_STREAM,
 };
 
 /* clang-format off */
@@ -129,8 +133,8 @@ enum address_space {
 	X(cudaMallocManaged,                         CUDART, ALLOC,           MANAGED, MEMORY,   CURRENT,    OUT,   0, BYTES,         1, 0) \
 	X(cudaMallocPitch,                           CUDART, ALLOC,           DEVICE,  MEMORY,   CURRENT,    OUT,   0, PITCH,         1, 3) \
 	X(cudaMalloc3D,                              CUDART, ALLOC,           DEVICE,  MEMORY,   CURRENT,    OUT,   0, PITCHED,       1, 0) \
-	X(cudaMallocAsync,                           CUDART, ALLOC,           DEVICE,  MEMORY,   STREAM,     OUT,   0, BYTES,         1, 0) \
-	X(cudaMallocAsync_ptsz,                      CUDART, ALLOC,           DEVICE,  MEMORY,   STREAM,     OUT,   0, BYTES,         1, 0) \
+	X(cudaMallocAsync,                           CUDART, ALLOC,           DEVICE,  MEMORY,   STREAM,     OUT,   0, BYTES,         1, 2) \
+	X(cudaMallocAsync_ptsz,                      CUDART, ALLOC,           DEVICE,  MEMORY,   STREAM,     OUT,   0, BYTES,         1, 2) \
 	X(cudaMallocFromPoolAsync,                   CUDART, ALLOC,           DEVICE,  MEMORY,   POOL,       OUT,   0, BYTES,         1, 2) \
 	X(cudaMallocFromPoolAsync_ptsz,              CUDART, ALLOC,           DEVICE,  MEMORY,   POOL,       OUT,   0, BYTES,         1, 2) \
 	X(cudaMallocHost,                            CUDART, ALLOC,           HOST,    MEMORY,   NONE,       OUT,   0, BYTES,         1, 0) \
@@ -173,6 +177,10 @@ enum address_space {
 	X(cudaGraphAddMemFreeNode,                   CUDART, NODE,            NONE,    GRAPH,    NONE,       ARG,   0, NONE,          0, 0) \
 	X(cudaGraphAddNode,                          CUDART, NODE,            NONE,    GRAPH,    NONE,       ARG,   0, NODE,          4, 0) \
 	X(cudaGraphAddNode_v2,                       CUDART, NODE,            NONE,    GRAPH,    NONE,       ARG,   0, NODE,          4, 0) \
+	X(cudaStreamCreate,                          CUDART, STREAM,          NONE,    STREAM,   CURRENT,    OUT,   0, NONE,          0, 0) \
+	X(cudaStreamCreateWithFlags,                 CUDART, STREAM,          NONE,    STREAM,   CURRENT,    OUT,   0, NONE,          0, 0) \
+	X(cudaStreamCreateWithPriority,              CUDART, STREAM,          NONE,    STREAM,   CURRENT,    OUT,   0, NONE,          0, 0) \
+	X(cudaStreamDestroy,                         CUDART, STREAM_END,      NONE,    STREAM,   NONE,       ARG,   0, NONE,          0, 0) \
 	X(cudaSetDevice,                             CUDART, DEVICE_SET,      NONE,    CONTEXT,  NONE,       ARG,   0, NONE,          0, 0) \
 	X(cudaDeviceReset,                           CUDART, DEVICE_RESET,    NONE,    CONTEXT,  NONE,       ARG,   0, NONE,          0, 0) \
 	X(cuMemAlloc,                                CUDA,   ALLOC,           DEVICE,  MEMORY,   CURRENT,    OUT32, 0, BYTES32,       1, 0) \
@@ -180,8 +188,8 @@ enum address_space {
 	X(cuMemAllocPitch,                           CUDA,   ALLOC,           DEVICE,  MEMORY,   CURRENT,    OUT32, 0, PITCH32,       1, 3) \
 	X(cuMemAllocPitch_v2,                        CUDA,   ALLOC,           DEVICE,  MEMORY,   CURRENT,    OUT,   0, PITCH,         1, 3) \
 	X(cuMemAllocManaged,                         CUDA,   ALLOC,           MANAGED, MEMORY,   CURRENT,    OUT,   0, BYTES,         1, 0) \
-	X(cuMemAllocAsync,                           CUDA,   ALLOC,           DEVICE,  MEMORY,   STREAM,     OUT,   0, BYTES,         1, 0) \
-	X(cuMemAllocAsync_ptsz,                      CUDA,   ALLOC,           DEVICE,  MEMORY,   STREAM,     OUT,   0, BYTES,         1, 0) \
+	X(cuMemAllocAsync,                           CUDA,   ALLOC,           DEVICE,  MEMORY,   STREAM,     OUT,   0, BYTES,         1, 2) \
+	X(cuMemAllocAsync_ptsz,                      CUDA,   ALLOC,           DEVICE,  MEMORY,   STREAM,     OUT,   0, BYTES,         1, 2) \
 	X(cuMemAllocFromPoolAsync,                   CUDA,   ALLOC,           DEVICE,  MEMORY,   POOL,       OUT,   0, BYTES,         1, 2) \
 	X(cuMemAllocFromPoolAsync_ptsz,              CUDA,   ALLOC,           DEVICE,  MEMORY,   POOL,       OUT,   0, BYTES,         1, 2) \
 	X(cuMemHostAlloc,                            CUDA,   ALLOC,           HOST,    MEMORY,   NONE,       OUT,   0, BYTES,         1, 0) \
@@ -238,6 +246,11 @@ enum address_space {
 	X(cuGraphAddMemFreeNode,                     CUDA,   NODE,            NONE,    GRAPH,    NONE,       ARG,   0, NONE,          0, 0) \
 	X(cuGraphAddNode,                            CUDA,   NODE,            NONE,    GRAPH,    NONE,       ARG,   0, NODE,          4, 0) \
 	X(cuGraphAddNode_v2,                         CUDA,   NODE,            NONE,    GRAPH,    NONE,       ARG,   0, NODE,          4, 0) \
+	X(cuStreamCreate,                            CUDA,   STREAM,          NONE,    STREAM,   CURRENT,    OUT,   0, NONE,          0, 0) \
+	X(cuStreamCreateWithPriority,                CUDA,   STREAM,          NONE,    STREAM,   CURRENT,    OUT,   0, NONE,          0, 0) \
+	X(cuGreenCtxStreamCreate,                    CUDA,   STREAM,          NONE,    STREAM,   CONTEXT,    OUT,   0, NONE,          0, 1) \
+	X(cuStreamDestroy,                           CUDA,   STREAM_END,      NONE,    STREAM,   NONE,       ARG,   0, NONE,          0, 0) \
+	X(cuStreamDestroy_v2,                        CUDA,   STREAM_END,      NONE,    STREAM,   NONE,       ARG,   0, NONE,          0, 0) \
 	X(cuDevicePrimaryCtxRetain,                  CUDA,   PRIMARY_RETAIN,  NONE,    CONTEXT,  NONE,       OUT,   0, NONE,          0, 1) \
 	X(cuDevicePrimaryCtxRelease,                 CUDA,   PRIMARY_RELEASE, NONE,    CONTEXT,  NONE,       ARG,   0, NONE,          0, 0) \
 	X(cuDevicePrimaryCtxRelease_v2,              CUDA,   PRIMARY_RELEASE, NONE,    CONTEXT,  NONE,       ARG,   0, NONE,          0, 0) \

@@ -95,13 +95,15 @@ struct live_value {
 _Static_assert(sizeof(struct live_value) == 32, "no padding in values");
 
 /* What calls name besides allocations, keyed as these are: physical memory and its references,
- * openings of others' memory, pools, contexts; and addresses that can be freed although their
- * memory is counted elsewhere.
+ * openings of others' memory, pools, contexts, streams; and addresses that can be freed although
+ * their memory is counted elsewhere.
  */
 struct handle {
 	__u64 counts; /* handles and openings; mappings, in units of HANDLE_MAPPING */
 	__u64 id;     /* of the allocation, or its own */
-	__u32 number; /* pool, context: within the image, from 1; 0: there were too many */
+	__u32 number; /* pool, context, of a stream its context's: within the image, from 1; 0:
+		       * there were too many
+		       */
 	__u8 kind;    /* pool: of what comes from it */
 	__s8 device;
 	__u8 flags;

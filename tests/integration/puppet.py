@@ -4,6 +4,7 @@ import json
 import os
 import struct
 
+import kernel
 import pytest
 from churn import assert_conserved, assert_equal_to_ledger, truth
 from conftest import ROOT, wait_until
@@ -150,6 +151,11 @@ class Watched(Puppet):
 
     def row(self):
         return self.daemon.process_row(self.pid)
+
+    def handles(self, space):
+        """What the kernel keeps of one sort."""
+        entries = kernel.map_entries(self.daemon.process.pid, "handles")
+        return [e for e in entries if e["formatted"]["key"]["space"] == space]
 
     def check(self, partial=()):
         """What is shown equals what the simulated driver knows, entry by entry; returns it."""

@@ -24,6 +24,7 @@ ON_STACK = {"CUipcMemHandle", "cudaIpcMemHandle_t", "struct cudaExtent", "cudaEx
 COLUMNS = "symbol family action kind space place pointer pointer_arg size size_arg extra_arg"
 DEVICE = r"CUdevice|int"
 POOL = r"CUmemoryPool|cudaMemPool_t"
+STREAM = r"CUstream|cudaStream_t"
 LOCATION = r"CUmemLocation \*|struct cudaMemLocation \*"
 
 # What the pointer argument is or, with one more *, points to; by the first word that a row has.
@@ -48,6 +49,7 @@ POINTERS = {
     ("space", "GRAPH"): r"CUgraphExec|cudaGraphExec_t",
     ("space", "EXTERNAL"): r"CUexternalMemory|cudaExternalMemory_t",
     ("space", "POOL"): POOL,
+    ("space", "STREAM"): STREAM,
     ("space", "CONTEXT"): r"CUcontext",
 }
 
@@ -70,6 +72,8 @@ SIZES = {
 # What the extra argument is, by the word that asks for it.
 EXTRAS = {
     ("place", "POOL"): POOL,
+    ("place", "STREAM"): STREAM,
+    ("place", "CONTEXT"): r"CUgreenCtx",
     ("place", "PROPERTIES"): r"const (CUmemAllocationProp|CUmemPoolProps|struct cudaMemPoolProps) \*",
     ("size", "PITCH"): r"size_t",
     ("size", "PITCH32"): r"unsigned int",

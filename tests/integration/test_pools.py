@@ -3,7 +3,6 @@
 import signal
 import struct
 
-import kernel
 import pytest
 from conftest import wait_until
 from puppet import DEVICE, HOST, MIB, OUT, POSIX_FD, Alone, Given, Pointer, Puppet, properties
@@ -23,12 +22,6 @@ def puppet(workload, start_daemon, tmp_path):
     alone = Alone.begin(workload, start_daemon, tmp_path)
     alone.cudaFree(0)  # a context
     return alone
-
-
-def handles(puppet, space):
-    """What the kernel keeps of one sort."""
-    entries = kernel.map_entries(puppet.daemon.process.pid, "handles")
-    return [e for e in entries if e["formatted"]["key"]["space"] == space]
 
 
 def pools(puppet):
@@ -101,7 +94,7 @@ def test_more_pools_than_are_told_apart(puppet):
         puppet.cuMemPoolDestroy(one)
     for _ in range(NUMBERS_A_LOOK):
         puppet.cuMemPoolDestroy(puppet.cuMemPoolCreate(OUT, device))
-    wait_until(lambda: len(handles(puppet, SPACE_POOL_NUMBER)) < 20, "numbers are free again")
+    wait_until(lambda: len(puppet.handles(SPACE_POOL_NUMBER)) < 20, "numbers are free again")
     for _ in range(POOLS_TOLD_APART // 2):
         pool = puppet.cuMemPoolCreate(OUT, device)
     puppet.cuMemAllocFromPoolAsync(OUT, 3 * MIB, pool, 0)
@@ -159,7 +152,7 @@ def test_numbers_are_found_among_many_in_use(puppet):
         for _ in range(NUMBERS_A_LOOK):
             puppet.cuMemPoolDestroy(puppet.cuMemPoolCreate(OUT, device))
         wait_until(
-            lambda: len(handles(puppet, SPACE_POOL_NUMBER)) <= len(kept) + NUMBERS_A_LOOK,
+            lambda: len(puppet.handles(SPACE_POOL_NUMBER)) <= len(kept) + NUMBERS_A_LOOK,
             "numbers are free",
         )
     last = puppet.cuMemPoolCreate(OUT, device)

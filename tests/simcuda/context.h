@@ -19,6 +19,9 @@ struct context {
  */
 struct context *context_current(void);
 
+/* The green context with that handle; NULL where there is none. */
+struct context *context_green(CUgreenCtx handle);
+
 /* Whether `device` is an ordinal of this machine. */
 bool device_valid(int device);
 

@@ -20,6 +20,14 @@ static bool stream_valid(CUstream stream)
 	       block_find((uintptr_t)stream, BLOCK_MASK(STREAM));
 }
 
+/* The default streams are of the thread's context. */
+static const struct context *context_of(CUstream stream, const struct context *current)
+{
+	const struct block *block = block_find((uintptr_t)stream, BLOCK_MASK(STREAM));
+
+	return block ? block->ctx : current;
+}
+
 static CUresult add_memory(const struct block *draft, CUdeviceptr *ret)
 {
 	struct block *block;
@@ -42,7 +50,7 @@ static CUresult allocate(const char *api, CUdeviceptr *ret, size_t bytes, struct
 		return CUDA_ERROR_INVALID_VALUE;
 	if (!stream_valid(stream))
 		return CUDA_ERROR_INVALID_HANDLE;
-	pool = pool ? pool : pool_current(ctx->device);
+	pool = pool ? pool : pool_current(context_of(stream, ctx)->device);
 	if (!pool)
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	return add_memory(
@@ -75,20 +83,30 @@ static CUresult release(CUdeviceptr ptr, CUstream stream)
 	return block_remove_at(ptr, FREED_BY_FREE_ASYNC, CUDA_ERROR_INVALID_VALUE);
 }
 
-static CUresult stream_create(const char *api, CUstream *ret)
+static CUresult stream_create_in(const char *api, CUstream *ret, struct context *ctx)
 {
-	struct context *ctx;
 	struct block *block;
-	CUresult r = context_need(&ctx);
+	CUresult r;
 
-	if (r)
-		return r;
 	if (!ret)
 		return CUDA_ERROR_INVALID_VALUE;
 	r = block_add_handle(BLOCK_STREAM, api, ctx, &block);
 	if (!r)
 		*ret = (CUstream)(uintptr_t)block->addr;
 	return r;
+}
+
+static CUresult stream_create(const char *api, CUstream *ret)
+{
+	struct context *ctx;
+	CUresult r = context_need(&ctx);
+
+	return r ? r : stream_create_in(api, ret, ctx);
+}
+
+static CUresult green_stream_create(const char *api, CUstream *ret, struct context *green)
+{
+	return green ? stream_create_in(api, ret, green) : CUDA_ERROR_INVALID_CONTEXT;
 }
 
 static CUresult stream_wait(CUstream stream)
@@ -140,18 +158,32 @@ static CUresult pointer_import(const char *api, CUdeviceptr *ret, CUmemoryPool p
 CUresult cuStreamCreate(CUstream *stream, unsigned int flags)
 {
 	(void)flags;
-	return CALL(OTHER, stream_create(__func__, stream));
+	return CALL(PLACE, stream_create(__func__, stream));
+}
+
+CUresult cuStreamCreateWithPriority(CUstream *stream, unsigned int flags, int priority)
+{
+	(void)flags;
+	(void)priority;
+	return CALL(PLACE, stream_create(__func__, stream));
+}
+
+CUresult cuGreenCtxStreamCreate(CUstream *stream, CUgreenCtx ctx, unsigned int flags, int priority)
+{
+	(void)flags;
+	(void)priority;
+	return CALL(PLACE, green_stream_create(__func__, stream, context_green(ctx)));
 }
 
 CUresult cuStreamDestroy(CUstream stream)
 {
-	return CALL(OTHER, block_remove_at((uintptr_t)stream, BLOCK_MASK(STREAM),
+	return CALL(PLACE, block_remove_at((uintptr_t)stream, BLOCK_MASK(STREAM),
 					   CUDA_ERROR_INVALID_HANDLE));
 }
 
 CUresult cuStreamDestroy_v2(CUstream stream)
 {
-	return CALL(OTHER, block_remove_at((uintptr_t)stream, BLOCK_MASK(STREAM),
+	return CALL(PLACE, block_remove_at((uintptr_t)stream, BLOCK_MASK(STREAM),
 					   CUDA_ERROR_INVALID_HANDLE));
 }
 

@@ -211,7 +211,7 @@ static CUgreenCtx green_handle(struct context *ctx)
 	return (CUgreenCtx)&ctx->device;
 }
 
-static struct context *green_of(CUgreenCtx handle)
+struct context *context_green(CUgreenCtx handle)
 {
 	for (unsigned int i = SIM_MAX_DEVICES; i < MAX_CONTEXTS; i++)
 		if (green_handle(&contexts[i]) == handle)
@@ -386,10 +386,10 @@ CUresult cuGreenCtxCreate(CUgreenCtx *ctx, void *resources, CUdevice device, uns
 
 CUresult cuGreenCtxDestroy(CUgreenCtx ctx)
 {
-	return CALL(PLACE, green_destroy(green_of(ctx)));
+	return CALL(PLACE, green_destroy(context_green(ctx)));
 }
 
 CUresult cuCtxFromGreenCtx(CUcontext *ctx, CUgreenCtx green)
 {
-	return CALL(PLACE, green_convert(ctx, green_of(green)));
+	return CALL(PLACE, green_convert(ctx, context_green(green)));
 }

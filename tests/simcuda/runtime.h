@@ -38,6 +38,7 @@
 	X(cuMipmappedArrayCreate, "cuMipmappedArrayCreate", 5000, 0)                            \
 	X(cuMipmappedArrayDestroy, "cuMipmappedArrayDestroy", 5000, 0)                          \
 	X(cuStreamCreate, "cuStreamCreate", 2000, 0)                                            \
+	X(cuStreamCreateWithPriority, "cuStreamCreateWithPriority", 5050, 0)                    \
 	X(cuStreamDestroy_v2, "cuStreamDestroy", 4000, 0)                                       \
 	X(cuStreamSynchronize, "cuStreamSynchronize", 2000, 0)                                  \
 	X(cuMemAllocAsync, "cuMemAllocAsync", 11020, 0)                                         \

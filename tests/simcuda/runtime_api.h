@@ -50,6 +50,8 @@ cudaError_t cudaFreeMipmappedArray(cudaMipmappedArray_t array);
 
 /* Streams, stream-ordered memory, pools */
 cudaError_t cudaStreamCreate(cudaStream_t *stream);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned int flags);
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned int flags, int priority);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaMallocAsync(void **ptr, size_t size, cudaStream_t stream);

@@ -3,6 +3,10 @@
 #include "runtime.h"
 
 RUNTIME_FORWARD(cudaStreamCreate, cuStreamCreate, (cudaStream_t * stream), stream, 0)
+RUNTIME_FORWARD(cudaStreamCreateWithFlags, cuStreamCreate,
+		(cudaStream_t * stream, unsigned int flags), stream, flags)
+RUNTIME_FORWARD(cudaStreamCreateWithPriority, cuStreamCreateWithPriority,
+		(cudaStream_t * stream, unsigned int flags, int priority), stream, flags, priority)
 RUNTIME_FORWARD(cudaStreamDestroy, cuStreamDestroy_v2, (cudaStream_t stream), stream)
 RUNTIME_FORWARD(cudaStreamSynchronize, cuStreamSynchronize, (cudaStream_t stream), stream)
 

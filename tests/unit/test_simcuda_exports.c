@@ -32,7 +32,9 @@ static const char *const driver_symbols =
 	"cuArrayCreate_v2 cuArray3DCreate cuArray3DCreate_v2 cuArrayDestroy cuMipmappedArrayCreate "
 	"cuMipmappedArrayDestroy cuIpcOpenMemHandle cuIpcOpenMemHandle_v2 cuIpcCloseMemHandle "
 	"cuImportExternalMemory cuDestroyExternalMemory cuCtxCreate cuCtxCreate_v2 cuCtxCreate_v3 "
-	"cuCtxCreate_v4 cuCtxDestroy cuCtxDestroy_v2 cuCtxSetCurrent cuCtxPushCurrent "
+	"cuCtxCreate_v4 "
+	"cuStreamCreate cuStreamCreateWithPriority cuGreenCtxStreamCreate cuStreamDestroy "
+	"cuStreamDestroy_v2 cuCtxDestroy cuCtxDestroy_v2 cuCtxSetCurrent cuCtxPushCurrent "
 	"cuCtxPushCurrent_v2 cuCtxPopCurrent cuCtxPopCurrent_v2 cuDevicePrimaryCtxRetain "
 	"cuDevicePrimaryCtxRelease cuDevicePrimaryCtxRelease_v2 cuDevicePrimaryCtxReset "
 	"cuDevicePrimaryCtxReset_v2 cuModuleLoadData cuModuleLoadDataEx cuLibraryLoadData "
@@ -54,6 +56,7 @@ static const char *const runtime_symbols =
 	"cudaExternalMemoryGetMappedMipmappedArray cudaDestroyExternalMemory cudaGraphInstantiate "
 	"cudaGraphInstantiateWithFlags cudaGraphInstantiateWithParams "
 	"cudaGraphInstantiateWithParams_ptsz cudaGraphExecDestroy cudaGraphAddMemAllocNode "
+	"cudaStreamCreate cudaStreamCreateWithFlags cudaStreamCreateWithPriority cudaStreamDestroy "
 	"cudaGraphAddMemFreeNode cudaDeviceGraphMemTrim cudaDeviceReset cudaSetDevice";
 
 /* Every name is there, and no two are one function: probes attach by address. */

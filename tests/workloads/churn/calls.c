@@ -272,6 +272,12 @@ static int graph(enum api api, uint64_t *ret)
 	return ((api_fn)world.functions[api])((uintptr_t)ret, (uintptr_t)world.graph, third, 0, 0);
 }
 
+/* Up to 2 they are those of the thread's context. */
+static uint64_t draw_stream(struct worker *w)
+{
+	return draw(w, 2) && w->stream ? w->stream : draw(w, 3);
+}
+
 static int plain(struct worker *w, enum api api, size_t index, uint64_t *ret)
 {
 	api_fn fn = (api_fn)world.functions[api];
@@ -288,6 +294,8 @@ static int plain(struct worker *w, enum api api, size_t index, uint64_t *ret)
 		return from_own_pool(w, api, ret);
 	if (rows[api].place == PLACE_POOL)
 		third = (uintptr_t)world.pools[draw(w, DEVICES)];
+	else if (rows[api].place == PLACE_STREAM)
+		third = draw_stream(w);
 	else if (rows[api].kind == KIND_MANAGED)
 		third = MANAGED_GLOBAL;
 	return fn(out, draw_size(w, api), third, 0, 0);

@@ -76,6 +76,7 @@ struct worker {
 	uint64_t ended;     /* allocations that went with their context */
 	uint64_t left;      /* calls that never returned */
 	struct slot pooled; /* that did not */
+	uint64_t stream;    /* 0: none */
 };
 
 /* Set up before the first thread runs: libraries at the start, all that calls with the first round.

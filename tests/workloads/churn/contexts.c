@@ -64,6 +64,32 @@ static void nested(struct worker *w, void (*use)(struct worker *w))
 	w->device = outer;
 }
 
+static void end_stream(struct worker *w)
+{
+	call(w, draw_row(w, ACTION_STREAM_END), w->stream, 0, 0, 0, 0);
+	w->stream = 0;
+}
+
+/* In the current context. */
+static void make_stream(struct worker *w)
+{
+	enum api api;
+
+	do
+		api = draw_row(w, ACTION_STREAM);
+	while (rows[api].place != PLACE_CURRENT);
+	call(w, api, (uintptr_t)&w->stream, 0, 0, 0, 0);
+}
+
+/* The thread gets a stream of some device, or gives it up. */
+static void change_stream(struct worker *w)
+{
+	if (w->stream)
+		end_stream(w);
+	else
+		nested(w, make_stream);
+}
+
 /* Others hold the primary contexts too, so that none ends. */
 static void retain(struct worker *w)
 {
@@ -220,18 +246,27 @@ static void part(struct worker *w, void (*use)(struct worker *w))
 	uint64_t green, context;
 
 	call(w, API_cuGreenCtxCreate, (uintptr_t)&green, 0, device, 0, 0);
-	call(w, API_cuCtxFromGreenCtx, (uintptr_t)&context, green, 0, 0, 0);
-	call(w, API_cuCtxPushCurrent_v2, context, 0, 0, 0, 0);
-	w->device = device;
-	use(w);
-	pop(w);
-	w->device = outer;
+	if (draw(w, 2)) {
+		call(w, API_cuCtxFromGreenCtx, (uintptr_t)&context, green, 0, 0, 0);
+		call(w, API_cuCtxPushCurrent_v2, context, 0, 0, 0, 0);
+		w->device = device;
+		use(w);
+		pop(w);
+		w->device = outer;
+	} else if (!w->stream) {
+		call(w, API_cuGreenCtxStreamCreate, (uintptr_t)&w->stream, green, 0, 0, 0);
+		use(w);
+		end_stream(w);
+	}
 	call(w, API_cuGreenCtxDestroy, green, 0, 0, 0, 0);
 }
 
 void context_turn(struct worker *w, void (*use)(struct worker *w))
 {
-	switch (draw(w, 5)) {
+	switch (draw(w, 6)) {
+	case 5:
+		change_stream(w);
+		break;
 	case 4:
 		part(w, use);
 		break;
