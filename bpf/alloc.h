@@ -183,11 +183,6 @@ static __always_inline void node_added(struct process_image *p, const struct thr
 				       const volatile struct api_row *row)
 {
 	__u64 params = row->extra_arg ? th->extra : 0, bytes;
-	struct live_value value = {
-		.api = COOKIE_API(th->cookie),
-		.kind = KIND_NONE,
-		.device = DEVICE_UNKNOWN,
-	};
 
 	if (row->size == SIZE_NODE) {
 		__u32 sort = (__u32)read_user_u64(th->size);
@@ -198,8 +193,12 @@ static __always_inline void node_added(struct process_image *p, const struct thr
 			return;
 	}
 	bytes = params ? read_user_u64(params + NODE_BYTES) : 0;
-	value.size = bytes >> SIZE_BITS ? 0 : bytes;
-	report(p, EVENT_NODE, 0, &value, 0);
+	if (!bytes || bytes >> SIZE_BITS) {
+		__sync_fetch_and_add(&p->node_frees, 1);
+		return;
+	}
+	__sync_fetch_and_add(&p->node_allocs, 1);
+	__sync_fetch_and_add(&p->node_bytes, bytes);
 }
 
 #endif

@@ -103,7 +103,9 @@ static __always_inline void free_unknown(struct process_image *p, const struct t
 	};
 
 	count_by(COUNTER_FREES_UNKNOWN, n);
-	report(p, EVENT_FREE_UNKNOWN, th->pointer, &unknown, n < 0);
+	__sync_fetch_and_add(&p->frees_unknown, n);
+	if (n > 0)
+		report(p, EVENT_FREE_UNKNOWN, th->pointer, &unknown, 0);
 }
 
 /* What was taken out is still there, unless another thread's free has ended it. */

@@ -99,11 +99,9 @@ void process_empty(struct process *p)
 	table_clear(&p->allocs);
 	table_clear(&p->places);
 	table_clear(&p->pools);
-	p->node_allocs = p->node_bytes = p->node_frees = 0;
 	memset(p->usage, 0, sizeof(p->usage));
 	memset(p->history, 0, sizeof(p->history));
 	memset(p->failures, 0, sizeof(p->failures));
-	p->frees_unknown = 0;
 	p->lost_events = 0;
 	p->python = python_free(p->python);
 	p->python_search = PYTHON_NOT_FOUND;

@@ -113,12 +113,10 @@ struct process {
 	struct table stacks;     /* struct site_ref by stack and kind */
 	struct site **site_list; /* by index; as many as the table has */
 	struct usage usage[KIND_MAX];
-	struct history history[KIND_MAX];             /* outstanding bytes */
-	struct table places;                          /* struct place_usage by device and kind */
-	struct table pools;                           /* struct pool by number */
-	uint64_t node_allocs, node_bytes, node_frees; /* memory nodes that joined graphs */
+	struct history history[KIND_MAX]; /* outstanding bytes */
+	struct table places;              /* struct place_usage by device and kind */
+	struct table pools;               /* struct pool by number */
 	uint64_t failures[API_MAX];
-	uint64_t frees_unknown;
 	uint32_t lost_events; /* of this image, as told to those who watch */
 	unsigned int partial; /* 1 << enum process_partial */
 	uint64_t unseen_ns;   /* until then calls may have gone unseen, CLOCK_BOOTTIME */

@@ -7,20 +7,12 @@
 /* A look takes a millisecond, mostly for the environment. */
 #define LOOK_AGAIN_NS 60000000000ULL
 
-static bool has_used_cuda(const struct process *p)
-{
-	for (int kind = 0; kind < KIND_MAX; kind++)
-		if (p->usage[kind].allocs_total > 0)
-			return true;
-	return p->frees_unknown > 0;
-}
-
 void process_find_gpus(struct process *p)
 {
 	uint64_t now = clock_monotonic_ns();
 
-	if (!has_used_cuda(p) || (p->gpus && (visible_devices_complete(p->gpus) ||
-					      now - p->gpus_looked_ns < LOOK_AGAIN_NS)))
+	if (!p->image || (p->gpus && (visible_devices_complete(p->gpus) ||
+				      now - p->gpus_looked_ns < LOOK_AGAIN_NS)))
 		return;
 	if (!p->gpus)
 		p->gpus = malloc(sizeof(*p->gpus));

@@ -84,12 +84,17 @@ static void write_pools(struct json_writer *out, const struct process *p)
 	jw_end_array(out);
 }
 
-static void write_graph_nodes(struct json_writer *out, const struct process *p)
+static void write_graph_nodes(struct json_writer *out, const struct process *p,
+			      const struct process_image *image)
 {
+	if (image->node_allocs + image->node_frees == 0 && p->partial & 1U << PARTIAL_LATE_ATTACH) {
+		jw_null(out, "graph_nodes"); /* as in is_known() */
+		return;
+	}
 	jw_begin_object(out, "graph_nodes");
-	jw_u64(out, "allocs", p->node_allocs);
-	jw_u64(out, "bytes", p->node_bytes);
-	jw_u64(out, "frees", p->node_frees);
+	jw_u64(out, "allocs", image->node_allocs);
+	jw_u64(out, "bytes", image->node_bytes);
+	jw_u64(out, "frees", image->node_frees);
 	jw_end_object(out);
 }
 
@@ -134,14 +139,14 @@ static void write_process(struct json_writer *out, const struct reply *reply, st
 	write_gpus(out, p->gpus);
 	write_outstanding(out, "outstanding", p);
 	write_pools(out, p);
-	write_graph_nodes(out, p);
+	write_graph_nodes(out, p, &image);
 	jw_null(out, "allocator");
 	jw_null(out, "host");
 	jw_null(out, "verdict");
 	process_memory_history(p, &history);
 	reply_history(out, reply, &history);
 	jw_null(out, "oom_eta_s");
-	jw_u64(out, "frees_unknown", p->frees_unknown);
+	jw_u64(out, "frees_unknown", image.frees_unknown);
 	jw_u64(out, "lost_events", image.lost_events);
 	reply_partial(out, p);
 	jw_end_object(out);

@@ -193,10 +193,6 @@ void tracker_event(const struct event *event, void *userdata)
 		notices_size(&t->notices, p);
 		break;
 	case EVENT_FREE_UNKNOWN:
-		if (event->result == 0)
-			p->frees_unknown++;
-		else if (p->frees_unknown > 0)
-			p->frees_unknown--;
 		tell(t, p, event);
 		break;
 	case EVENT_FAIL:
@@ -210,11 +206,6 @@ void tracker_event(const struct event *event, void *userdata)
 	case EVENT_POOL_TRIM:
 	case EVENT_POOL_SIZE:
 		pools_event(&p->pools, event);
-		break;
-	case EVENT_NODE:
-		p->node_allocs += event->size > 0;
-		p->node_frees += event->size == 0;
-		p->node_bytes += event->size;
 		break;
 	case EVENT_EXEC:
 	case EVENT_EXIT:

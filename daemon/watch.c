@@ -148,9 +148,8 @@ static enum watch_type type_of(const struct event *event)
 		/* What a failed free gives back was never told to be gone. */
 		return event->result == 0 ? WATCH_ALLOC : WATCH_TYPE_MAX;
 	case EVENT_FREE:
-		return WATCH_FREE;
 	case EVENT_FREE_UNKNOWN:
-		return event->result == 0 ? WATCH_FREE : WATCH_TYPE_MAX;
+		return WATCH_FREE;
 	case EVENT_FAIL:
 		return WATCH_FAIL;
 	default:

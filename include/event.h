@@ -15,9 +15,7 @@ enum event_type {
 	EVENT_START = 1,    /* first call of a process image: image, tgid */
 	EVENT_ALLOC,        /* an allocation succeeded, or is back because its free failed */
 	EVENT_FREE,         /* an allocation is gone; id says which */
-	EVENT_FREE_UNKNOWN, /* a free succeeded whose pointer was never seen; with a result, one of
-			     * which that was said had been seen
-			     */
+	EVENT_FREE_UNKNOWN, /* a free succeeded whose pointer was never seen */
 	EVENT_FAIL,         /* an allocating call failed; result is its return value */
 	EVENT_EXEC,         /* the image was replaced: all that it held is gone: size entries */
 	EVENT_EXIT,         /* the process ended: likewise */
@@ -25,7 +23,6 @@ enum event_type {
 	EVENT_POOL,      /* a pool is known: addr, kind, device; or, with a result, is no more */
 	EVENT_POOL_TRIM, /* it keeps no more than `size` */
 	EVENT_POOL_SIZE, /* the driver says that it holds `size` */
-	EVENT_NODE,      /* a memory node joined a graph: allocates `size`, or 0: frees */
 };
 
 #define DEVICE_UNKNOWN (-1)
@@ -140,15 +137,19 @@ _Static_assert(sizeof(struct mapping) == 72, "no padding in values");
 struct process_image {
 	__u64 start_ns; /* start of the thread group, CLOCK_BOOTTIME */
 	__u32 image;
-	__u32 live;         /* entries of the live map */
-	__u32 granted;      /* how many it may have without asking */
-	__u32 over_limit;   /* allocations or stacks not kept because of a limit or a full map */
-	__u32 lost_events;  /* allocations and frees whose event found the ring full */
-	__u32 lost_returns; /* calls whose return was never seen */
-	__u32 contexts;     /* numbers given out */
-	__u32 pools;        /* likewise */
+	__u32 live;          /* entries of the live map */
+	__u32 granted;       /* how many it may have without asking */
+	__u32 over_limit;    /* allocations or stacks not kept because of a limit or a full map */
+	__u32 lost_events;   /* allocations and frees whose event found the ring full */
+	__u32 lost_returns;  /* calls whose return was never seen */
+	__u32 contexts;      /* numbers given out */
+	__u32 pools;         /* likewise */
+	__u32 frees_unknown; /* frees that succeeded whose pointer was never seen */
+	__u32 zero;
+	__u32 node_allocs, node_frees; /* memory nodes that joined graphs */
+	__u64 node_bytes;
 };
-_Static_assert(sizeof(struct process_image) == 40, "no padding in values");
+_Static_assert(sizeof(struct process_image) == 64, "no padding in values");
 
 /* What an image holds of each pool (share.h), its own part included, keyed by image. The daemon
  * gives it back when all that the image held is out of the maps.

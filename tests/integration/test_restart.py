@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import time
 
@@ -10,6 +11,7 @@ import kernel
 import pytest
 from churn import Churn, assert_conserved, assert_equal_to_ledger, devices_known, entry
 from conftest import BIN, LEAK, PATIENCE, SIM, count_is, step_to, wait_until
+from puppet import MIB, OUT, Pointer, Puppet, properties
 
 COUNT = 25
 
@@ -53,6 +55,35 @@ def test_nothing_is_lost(restart, workload, tmp_path, attach, how):
     assert_conserved(daemon.ctl("status"))
     assert daemon.process_row(churn.pid)["partial"] == ["late_attach"]
     assert devices_known(daemon, churn.pid) == 1
+
+
+def test_what_is_counted_of_a_process_goes_on(restart, workload, tmp_path):
+    """Of frees of what nobody saw, and of graphs; meanwhile too, as the kernel counts."""
+    puppet = Puppet.start(workload, tmp_path)
+    old = [puppet.cudaMalloc(OUT, MIB) for _ in range(3)]
+    graph = puppet.cudaGraphCreate(OUT, 0)
+    node = Pointer(properties() + struct.pack("<QQQQ", 0, 0, 5 * MIB, 0))
+
+    def step(pointer):
+        puppet.cudaFree(pointer)
+        puppet.cuGraphAddMemAllocNode(OUT, graph, 0, 0, node)
+
+    def counted():
+        row = daemon.process_row(puppet.pid)
+        return row["frees_unknown"], row["graph_nodes"]
+
+    def times(n):
+        return n, {"allocs": n, "bytes": n * 5 * MIB, "frees": 0}
+
+    options = ("--pid", str(puppet.pid))
+    daemon = restart(*options)
+    assert counted() == (0, None)  # what it did before nobody knows
+    step(old[0])
+    assert counted() == times(1)
+    daemon = restart.again(daemon, signal.SIGUSR1, *options, meanwhile=lambda: step(old[1]))
+    assert counted() == times(2)
+    step(old[2])
+    assert counted() == times(3)
 
 
 def test_who_it_was_stays_known(restart, workload):
