@@ -54,7 +54,7 @@ struct thread {
 	__u32 cookie;   /* of the outermost call: library and api */
 	__u32 shared;   /* the call gives up one of several references */
 	__u32 stashed;  /* the stash is in use */
-	__u32 unmapped; /* mappings that the call removes */
+	__u32 unmapped; /* spans that the call removes */
 	/* Its contexts; see context.h. */
 	__u32 depth;
 	__u64 began_ns;    /* its life, or the program's that it runs; 0: task_struct says */
@@ -74,7 +74,10 @@ struct thread {
 	__u32 window_bytes;
 	__u64 window; /* address of what stands in a walk's window, and so many bytes */
 	struct context_call calls[FAMILY_MAX];
-	__u64 words[STACK_WORDS];
+	union {
+		__u64 words[STACK_WORDS];
+		__u64 spans[UNMAP_MAX]; /* that the call removes; it takes no stack */
+	};
 };
 
 struct {

@@ -137,7 +137,7 @@ static __always_inline void physical_mapped(struct process_image *p, const struc
 }
 
 /* Functions of their own, which the verifier looks at once and not at every turn of the loops
- * below. They return the size of the mapping; 0: none is known there, or none that ends in time.
+ * below. Returns the size of the mapping; 0: none is known there, or none that ends in time.
  */
 __noinline __u64 unmap_one(__u64 at, __u64 left, __u64 number)
 {
@@ -167,6 +167,7 @@ static __always_inline void unmap_begin(struct process_image *p, struct thread *
 	for (i = 0; i < UNMAP_MAX && left; i++) {
 		__u64 size = unmap_one(at, left, th->number) ?: UNMAP_STEP;
 
+		th->spans[i] = size;
 		at += size;
 		left -= size < left ? size : left;
 	}
@@ -199,12 +200,12 @@ static __always_inline void unmapped(struct process_image *p, struct mapping *m,
 		mapping_remove(p, place);
 }
 
-__noinline __u64 unmapped_one(__u64 at, __u32 api, __s32 result, __u64 number)
+/* What is mapped there may be another's by now. */
+__noinline int unmapped_one(__u64 at, __u32 api, __s32 result, __u64 number)
 {
 	struct process_image *p = process_find(bpf_get_current_task_btf());
 	struct live_key place = {};
 	struct mapping *m;
-	__u64 size;
 
 	if (!p)
 		return 0;
@@ -212,7 +213,6 @@ __noinline __u64 unmapped_one(__u64 at, __u32 api, __s32 result, __u64 number)
 	m = bpf_map_lookup_elem(&mappings, &place);
 	if (!m || m->made > number)
 		return 0;
-	size = m->size;
 	if (!result) {
 		unmapped(p, m, &place, api, number);
 	} else if (mapping_claim(m, number)) {
@@ -222,7 +222,7 @@ __noinline __u64 unmapped_one(__u64 at, __u32 api, __s32 result, __u64 number)
 		if (stray_since(&place, m->made))
 			unmapped(p, m, &place, api, number);
 	}
-	return size;
+	return 0;
 }
 
 static __always_inline void unmap_end(struct thread *th, __s32 result)
@@ -230,8 +230,10 @@ static __always_inline void unmap_end(struct thread *th, __s32 result)
 	__u64 at = th->pointer;
 	__u32 i;
 
-	for (i = 0; i < UNMAP_MAX && i < th->unmapped; i++)
-		at += unmapped_one(at, COOKIE_API(th->cookie), result, th->number) ?: UNMAP_STEP;
+	for (i = 0; i < UNMAP_MAX && i < th->unmapped; i++) {
+		unmapped_one(at, COOKIE_API(th->cookie), result, th->number);
+		at += th->spans[i];
+	}
 	th->unmapped = 0;
 }
 

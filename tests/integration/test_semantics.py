@@ -117,6 +117,28 @@ def test_one_handle_at_two_addresses(puppet):
     assert puppet.check() == []
 
 
+def test_range_that_is_taken_while_it_is_unmapped(puppet):
+    """Another thread's mapping may be there before the call returns, of another size too."""
+    va = reserve(puppet, 4)
+    for at, pages in ((0, 2), (2, 1), (3, 1)):
+        handle = create(puppet, pages)
+        map_at(puppet, va + at * PAGE, handle, pages)
+        puppet.cuMemRelease(handle)
+    assert len(puppet.check()) == 3
+    slow_one = puppet.thread("slow")
+    slow_one.simcuda_return_late(1000)
+    slow = slow_one.begin("cuMemUnmap", va, 4 * PAGE)
+    count = {"thread": None, "function": "simcuda_ledger_count", "arguments": []}
+    wait_until(lambda: puppet.ask(**count)["result"] == 0, "the driver has unmapped all")
+    handle = create(puppet)
+    map_at(puppet, va, handle)
+    slow()
+    assert only(puppet.check())["references"] == references(1, 1)
+    unmap(puppet, va)
+    puppet.cuMemRelease(handle)
+    assert puppet.check() == []
+
+
 def test_one_handle_twice_in_one_range(puppet):
     va, handle = reserve(puppet, 4), create(puppet, 2)
     map_at(puppet, va, handle, 2)

@@ -30,6 +30,7 @@ static uint64_t counts[2][2]; /* [ALLOC, FREE][ok, failed] */
 
 static _Thread_local const char *outer_api;
 static _Thread_local void (*way_out)(void), (*way_out_of_place)(void);
+static _Thread_local unsigned int return_ms;
 
 static uint64_t setting(const char *name, uint64_t otherwise, uint64_t max)
 {
@@ -151,9 +152,14 @@ CUresult call_begin(enum call_kind kind)
 
 CUresult call_end(enum call_kind kind, CUresult result)
 {
+	unsigned int ms = return_ms;
+
 	if (kind == CALL_ALLOC || kind == CALL_FREE)
 		counts[kind][result != CUDA_SUCCESS]++;
 	pthread_mutex_unlock(&call_mutex);
+	return_ms = 0;
+	if (ms)
+		sleep_ms(ms);
 	if (kind == CALL_FREE && result == CUDA_SUCCESS && way_out)
 		leave(&way_out);
 	if (kind == CALL_PLACE && result == CUDA_SUCCESS && way_out_of_place)
@@ -177,6 +183,12 @@ void simcuda_fail_late(unsigned int ms, int error)
 	late.ms = ms;
 	late.error = (CUresult)error;
 	pthread_mutex_unlock(&call_mutex);
+}
+
+int simcuda_return_late(unsigned int ms)
+{
+	return_ms = ms;
+	return 0;
 }
 
 void simcuda_leave(void (*way)(void))

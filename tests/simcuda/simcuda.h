@@ -28,6 +28,9 @@ void simcuda_fail_next_place(unsigned int n, int error);
 /* The next of those takes so long, while others go on, and then fails. */
 void simcuda_fail_late(unsigned int ms, int error);
 
+/* The calling thread's next call of the driver returns so much later than it is done. Returns 0. */
+int simcuda_return_late(unsigned int ms);
+
 /* Names the API call that the calling thread is in, from outside the driver; NULL: none. The text
  * must live as long as the library. The ledger shows it in place of the driver's own function. */
 void simcuda_outer(const char *api);
