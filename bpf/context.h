@@ -329,6 +329,7 @@ static __always_inline void context_failed(struct process_image *p, struct conte
 {
 	struct live_key key = handle_key(p, SPACE_PRIMARY, call->device);
 	struct handle *primary;
+	__u32 number;
 
 	number_goes_on(SPACE_CONTEXT_NUMBER, call->ended);
 	if (action == ACTION_CONTEXT_DESTROY) {
@@ -340,8 +341,12 @@ static __always_inline void context_failed(struct process_image *p, struct conte
 		return;
 	if (call->released)
 		__sync_fetch_and_add(&primary->counts, 1);
-	if (call->ended)
-		__sync_val_compare_and_swap(&primary->number, 0, call->ended);
+	if (!call->ended)
+		return;
+	/* It may have been given a new one meanwhile. */
+	number = __sync_val_compare_and_swap(&primary->number, 0, call->ended);
+	if (number && number != call->ended)
+		number_join(SPACE_CONTEXT_NUMBER, number, call->ended);
 }
 
 static __always_inline void context_created(struct process_image *p, struct thread *th,

@@ -65,19 +65,52 @@ __noinline __u32 number_take(__u32 space)
 	return 0;
 }
 
-/* Global, likewise. */
+#define NUMBERS_ALIKE 8 /* that end together: as often as ending one may fail meanwhile */
+
+/* Of this one and all that end with it. Global, likewise. */
 __noinline int number_flag(__u32 space, __u32 number, __u32 flags)
 {
 	struct process_image *p = process_find(bpf_get_current_task_btf());
 	struct live_key key = {};
 	struct handle *entry;
+	int i;
 
-	if (!p || !number)
-		return 0;
-	key = handle_key(p, space, number);
-	entry = bpf_map_lookup_elem(&handles, &key);
-	if (entry)
+	for (i = 0; i < NUMBERS_ALIKE && p && number; i++) {
+		key = handle_key(p, space, number);
+		entry = bpf_map_lookup_elem(&handles, &key);
+		if (!entry)
+			break;
 		entry->flags = flags;
+		/* Atomic, so that number_join() sees the flags where this does not see its number.
+		 */
+		number = __sync_fetch_and_add(&entry->number, 0);
+	}
+	return 0;
+}
+
+/* What has the number `old` goes on under a new one, and ends with that. */
+__noinline int number_join(__u32 space, __u32 number, __u32 old)
+{
+	struct process_image *p = process_find(bpf_get_current_task_btf());
+	struct live_key key = {};
+	struct handle *entry = NULL;
+	int i;
+
+	for (i = 0; i < NUMBERS_ALIKE - 1 && p && number; i++) {
+		key = handle_key(p, space, number);
+		entry = bpf_map_lookup_elem(&handles, &key);
+		if (!entry)
+			return 0;
+		number = entry->number;
+	}
+	if (!p || !entry)
+		return 0;
+	if (number || __sync_val_compare_and_swap(&entry->number, 0, old)) {
+		handle_lost(p);
+		return 0;
+	}
+	if (entry->flags)
+		number_flag(space, old, entry->flags);
 	return 0;
 }
 

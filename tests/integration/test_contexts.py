@@ -14,6 +14,7 @@ from puppet import Given, Pointer, Puppet, Value, Watched, properties
 from puppet import owner, puppet  # noqa: F401, fixtures
 
 INVALID_VALUE, OUT_OF_MEMORY, INVALID_DEVICE, NO_CONTEXT = 1, 2, 101, 201
+SPACE_CONTEXT_NUMBER, HANDLE_ENDING = 8, 32  # enum address_space, a flag of struct handle
 FOLLOWED = 7  # contexts of a thread's stack that the probes keep
 
 
@@ -482,6 +483,36 @@ def test_call_that_fails_late(puppet):
     a.cuCtxDestroy_v2(context)
     assert puppet.check() == []
     assert puppet.calls()["frees_unknown"] == 0
+
+
+@pytest.mark.parametrize("way", ["cuDevicePrimaryCtxReset_v2", "cuDevicePrimaryCtxRelease_v2"])
+def test_end_that_fails_beside_an_allocation(newborn, way):
+    """What was there and what came meanwhile ends together."""
+    a, b = newborn.thread("a"), newborn.thread("b")
+    for caller in (a, b):
+        caller.cuCtxSetCurrent(primary(newborn, 0))
+    newborn.cuDevicePrimaryCtxRelease_v2(0)  # one reference is left
+    ptrs = [b.cuMemAlloc_v2(OUT, MIB)]
+    for _ in range(3):
+        newborn.simcuda_fail_late(2000, OUT_OF_MEMORY)
+        slow = a.begin(way, 0)
+        wait_until(
+            lambda: any(
+                e["formatted"]["value"]["flags"] & HANDLE_ENDING
+                for e in newborn.handles(SPACE_CONTEXT_NUMBER)
+            ),
+            "it has begun",
+        )
+        ptrs.append(b.cuMemAlloc_v2(OUT, MIB))
+        slow(fails=OUT_OF_MEMORY)
+        look_again(newborn)
+        assert_left(newborn.check(), [], ptrs)
+    getattr(a, way)(0)
+    assert newborn.check() == []
+    a.cuCtxSetCurrent(primary(newborn, 0))
+    a.cuMemAlloc_v2(OUT, MIB)
+    look_again(newborn)
+    assert len(newborn.check()) == 1
 
 
 def test_openings_that_end_with_their_context(puppet, owner):
