@@ -382,7 +382,7 @@ static __always_inline void primary_retained(struct task_struct *task, struct pr
 
 	if (primary)
 		__sync_fetch_and_add(&primary->counts, 1);
-	if (!known || known->device != fresh.device || !(known->flags & HANDLE_PRIMARY))
+	if (!known || known->device != fresh.device || known->flags != HANDLE_PRIMARY)
 		handle_put(p, &key, &fresh);
 }
 

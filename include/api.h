@@ -263,6 +263,10 @@ enum address_space {
 	X(cuCtxCreate_v2,                            CUDA,   CONTEXT_CREATE,  NONE,    CONTEXT,  NONE,       OUT,   0, NONE,          0, 2) \
 	X(cuCtxCreate_v3,                            CUDA,   CONTEXT_CREATE,  NONE,    CONTEXT,  NONE,       OUT,   0, NONE,          0, 4) \
 	X(cuCtxCreate_v4,                            CUDA,   CONTEXT_CREATE,  NONE,    CONTEXT,  NONE,       OUT,   0, NONE,          0, 3) \
+	X(cuGLCtxCreate,                             CUDA,   CONTEXT_CREATE,  NONE,    CONTEXT,  NONE,       OUT,   0, NONE,          0, 2) \
+	X(cuGLCtxCreate_v2,                          CUDA,   CONTEXT_CREATE,  NONE,    CONTEXT,  NONE,       OUT,   0, NONE,          0, 2) \
+	X(cuVDPAUCtxCreate,                          CUDA,   CONTEXT_CREATE,  NONE,    CONTEXT,  NONE,       OUT,   0, NONE,          0, 2) \
+	X(cuVDPAUCtxCreate_v2,                       CUDA,   CONTEXT_CREATE,  NONE,    CONTEXT,  NONE,       OUT,   0, NONE,          0, 2) \
 	X(cuCtxDestroy,                              CUDA,   CONTEXT_DESTROY, NONE,    CONTEXT,  NONE,       ARG,   0, NONE,          0, 0) \
 	X(cuCtxDestroy_v2,                           CUDA,   CONTEXT_DESTROY, NONE,    CONTEXT,  NONE,       ARG,   0, NONE,          0, 0) \
 	X(cuCtxSetCurrent,                           CUDA,   CONTEXT_SET,     NONE,    CONTEXT,  NONE,       ARG,   0, NONE,          0, 0) \

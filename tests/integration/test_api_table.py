@@ -11,7 +11,7 @@ import pytest
 from churn import OF_CUDA_12
 from conftest import ROOT
 
-HEADERS = ("cuda.h", "cuda_runtime_api.h")
+HEADERS = ("cuda.h", "cuda_runtime_api.h", "cudaGL.h", "cudaVDPAU.h")
 LIBRARIES = ("lib64/libcudart.so.*", "lib64/stubs/libcuda.so", "targets/*/lib/stubs/libcuda.so")
 # What a function that allocates, frees, or decides whose memory something is, has in its name.
 LOOKS_LIKE = re.compile(
@@ -136,6 +136,8 @@ def prototypes(home):
             r"\bCUDA(?:API|RTAPI)\s+(cu\w+)\s*\(([^;{}]*?)\)\s*;", text
         ):
             found.setdefault(function, []).append(types_of(parameters))
+        for function, version in re.findall(r"#\s*define\s+(cu\w+)\s+(cu\w+_v\d)\b", text):
+            found.setdefault(version, found.get(function, []))
     return found
 
 

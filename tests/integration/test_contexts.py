@@ -138,6 +138,8 @@ CREATE = {
     "cuCtxCreate_v2": lambda a, device: a.cuCtxCreate_v2(OUT, 0, device),
     "cuCtxCreate_v3": lambda a, device: a.cuCtxCreate_v3(OUT, 0, 0, 0, device),
     "cuCtxCreate_v4": lambda a, device: a.cuCtxCreate_v4(OUT, 0, 0, device),
+    "cuGLCtxCreate_v2": lambda a, device: a.cuGLCtxCreate_v2(OUT, 0, device),
+    "cuVDPAUCtxCreate_v2": lambda a, device: a.cuVDPAUCtxCreate_v2(OUT, 0, device, 0, 0),
 }
 
 

@@ -27,6 +27,12 @@ CUresult cuCtxCreate_v3(CUcontext *ctx, CUexecAffinityParam *affinity, int num_a
 			unsigned int flags, CUdevice device);
 CUresult cuCtxCreate_v4(CUcontext *ctx, CUctxCreateParams *params, unsigned int flags,
 			CUdevice device);
+CUresult cuGLCtxCreate(CUcontext *ctx, unsigned int flags, CUdevice device);
+CUresult cuGLCtxCreate_v2(CUcontext *ctx, unsigned int flags, CUdevice device);
+CUresult cuVDPAUCtxCreate(CUcontext *ctx, unsigned int flags, CUdevice device, VdpDevice vdp,
+			  VdpGetProcAddress *get);
+CUresult cuVDPAUCtxCreate_v2(CUcontext *ctx, unsigned int flags, CUdevice device, VdpDevice vdp,
+			     VdpGetProcAddress *get);
 CUresult cuCtxDestroy(CUcontext ctx);
 CUresult cuCtxDestroy_v2(CUcontext ctx);
 CUresult cuCtxSetCurrent(CUcontext ctx);

@@ -302,6 +302,20 @@ CUresult cuCtxCreate_v4(CUcontext *ctx, CUctxCreateParams *params, unsigned int 
 	return CALL(PLACE, create(ctx, device));
 }
 
+/* Of a graphics API's: contexts like others here. */
+#define GRAPHICS_CONTEXT(function, ...)                                                       \
+	CUresult function(CUcontext *ctx, unsigned int flags, CUdevice device, ##__VA_ARGS__) \
+	{                                                                                     \
+		(void)flags;                                                                  \
+		return CALL(PLACE, create(ctx, device));                                      \
+	}
+GRAPHICS_CONTEXT(cuGLCtxCreate)
+GRAPHICS_CONTEXT(cuGLCtxCreate_v2)
+GRAPHICS_CONTEXT(cuVDPAUCtxCreate, __attribute__((unused)) VdpDevice vdp,
+		 __attribute__((unused)) VdpGetProcAddress *get)
+GRAPHICS_CONTEXT(cuVDPAUCtxCreate_v2, __attribute__((unused)) VdpDevice vdp,
+		 __attribute__((unused)) VdpGetProcAddress *get)
+
 CUresult cuCtxDestroy(CUcontext ctx)
 {
 	return CALL(PLACE, destroy(context_of(ctx)));

@@ -32,7 +32,7 @@ static const char *const driver_symbols =
 	"cuArrayCreate_v2 cuArray3DCreate cuArray3DCreate_v2 cuArrayDestroy cuMipmappedArrayCreate "
 	"cuMipmappedArrayDestroy cuIpcOpenMemHandle cuIpcOpenMemHandle_v2 cuIpcCloseMemHandle "
 	"cuImportExternalMemory cuDestroyExternalMemory cuCtxCreate cuCtxCreate_v2 cuCtxCreate_v3 "
-	"cuCtxCreate_v4 "
+	"cuCtxCreate_v4 cuGLCtxCreate cuGLCtxCreate_v2 cuVDPAUCtxCreate cuVDPAUCtxCreate_v2 "
 	"cuStreamCreate cuStreamCreateWithPriority cuGreenCtxStreamCreate cuStreamDestroy "
 	"cuStreamDestroy_v2 cuCtxDestroy cuCtxDestroy_v2 cuCtxSetCurrent cuCtxPushCurrent "
 	"cuCtxPushCurrent_v2 cuCtxPopCurrent cuCtxPopCurrent_v2 cuDevicePrimaryCtxRetain "

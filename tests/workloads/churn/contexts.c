@@ -105,21 +105,11 @@ static void retain(struct worker *w)
 static CUcontext create(struct worker *w, unsigned int device)
 {
 	CUcontext context;
-	uint64_t ret = (uintptr_t)&context;
+	enum api api = draw_row(w, ACTION_CONTEXT_CREATE);
+	uint64_t arguments[5] = {(uintptr_t)&context};
 
-	switch (draw(w, 4)) {
-	case 0:
-		call(w, API_cuCtxCreate, ret, 0, device, 0, 0);
-		break;
-	case 1:
-		call(w, API_cuCtxCreate_v2, ret, 0, device, 0, 0);
-		break;
-	case 2:
-		call(w, API_cuCtxCreate_v3, ret, 0, 0, 0, device);
-		break;
-	default:
-		call(w, API_cuCtxCreate_v4, ret, 0, 0, device, 0);
-	}
+	arguments[rows[api].extra_arg] = device;
+	call(w, api, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4]);
 	return context;
 }
 
