@@ -437,7 +437,7 @@ def test_culprits_end_while_no_daemon_runs(start_fair, playground, bpffs):
     others = playground.others(first)
     others.rounds()
     before = granted(first)
-    culprits, ledgers = playground.greedy("blocks", 9000, processes=3)
+    culprits, ledgers = playground.greedy("blocks", 16000, processes=3)
     wait_until(lambda: all(is_marked(first, pid) for pid in ledgers), "they are marked")
     assert granted(first)[1] > before[1] + 9000
     first.process.kill()
