@@ -82,13 +82,12 @@ static __always_inline void handle_made(struct process_image *p, struct thread *
 		.device = DEVICE_UNKNOWN,
 		.kind = KIND_DEVICE,
 	};
-	struct place place;
 
 	if (row->space == SPACE_POOL) {
-		place_find(p, th, row, &place);
-		fresh.device = place.device;
-		if (place.kind != KIND_NONE)
-			fresh.kind = place.kind;
+		place_find(p, th, row);
+		fresh.device = th->place.device;
+		if (th->place.kind != KIND_NONE)
+			fresh.kind = th->place.kind;
 		pool_supersede(p, key);
 		fresh.number = number_take(SPACE_POOL_NUMBER);
 		pool_report(p, EVENT_POOL, key->addr, &fresh, 0, 0);
@@ -97,27 +96,25 @@ static __always_inline void handle_made(struct process_image *p, struct thread *
 		number_end(SPACE_POOL_NUMBER, fresh.number);
 }
 
-static __always_inline void alloc_record(struct pt_regs *ctx, struct task_struct *task,
-					 struct process_image *p, struct thread *th,
-					 const volatile struct api_row *row,
+static __always_inline void alloc_record(struct pt_regs *ctx, struct process_image *p,
+					 struct thread *th, const volatile struct api_row *row,
 					 const struct live_key *key, __u64 size)
 {
 	struct handle counted = {.counts = 1, .flags = HANDLE_LIVES};
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct live_value value;
-	struct place place;
 
-	place_find(p, th, row, &place);
+	place_find(p, th, row);
 	value = (struct live_value){
 		.time = now >> TIME_SHIFT,
 		.tid = (__u32)bpf_get_current_pid_tgid(),
 		.api = COOKIE_API(th->cookie),
-		.kind = place.kind,
-		.device = place.device,
+		.kind = th->place.kind,
+		.device = th->place.device,
 		.size = size,
-		.pool = place.pool,
-		.context = place.context,
-		.stack = stack_capture(ctx, task, p, th),
+		.pool = th->place.pool,
+		.context = th->place.context,
+		.stack = stack_capture(ctx, p, th),
 		.id = next_id(),
 	};
 	if (is_counted(key->space, value.kind)) {
@@ -136,9 +133,8 @@ static __always_inline void alloc_record(struct pt_regs *ctx, struct task_struct
 		__sync_fetch_and_add(&p->lost_events, 1);
 }
 
-static __always_inline void alloc_end(struct pt_regs *ctx, struct task_struct *task,
-				      struct process_image *p, struct thread *th,
-				      const volatile struct api_row *row)
+static __always_inline void alloc_end(struct pt_regs *ctx, struct process_image *p,
+				      struct thread *th, const volatile struct api_row *row)
 {
 	struct live_key key = handle_key(p, row->space, 0);
 	bool is_memory =
@@ -167,7 +163,7 @@ static __always_inline void alloc_end(struct pt_regs *ctx, struct task_struct *t
 		__sync_fetch_and_add(&p->over_limit, 1);
 		return;
 	}
-	alloc_record(ctx, task, p, th, row, &key, size);
+	alloc_record(ctx, p, th, row, &key, size);
 }
 
 /* CUDA_MEM_ALLOC_NODE_PARAMS: the bytes stand behind 88 of CUmemPoolProps, a pointer and a count.

@@ -261,28 +261,34 @@ static __always_inline void context_destroyed_by_other(struct process_image *p,
 	context_ended(p, call);
 }
 
-static __always_inline void context_entry(struct pt_regs *ctx, struct process_image *p,
-					  struct thread *th, const volatile struct api_row *row,
-					  __u32 cookie)
+/* extra: the argument that the row calls so. Global, so that the verifier looks at it once. */
+__noinline int context_entry(__u64 sp, __u64 pointer, __u64 extra, __u32 cookie)
 {
-	struct context_call *call = &th->calls[row->family % FAMILY_MAX];
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
+	struct process_image *p = process_find(task);
+	const volatile struct api_row *row = row_of(COOKIE_API(cookie));
+	struct context_call *call;
+
+	if (!th || !p || !row)
+		return 0;
+	call = &th->calls[row->family % FAMILY_MAX];
 	/* A second probe on the same code, as in is_inner(). */
-	if (call->sp == PT_REGS_SP(ctx) && call->cookie != cookie &&
+	if (call->sp == sp && call->cookie != cookie &&
 	    COOKIE_API(call->cookie) == COOKIE_API(cookie))
-		return;
+		return 0;
 	/* Made by the call that ends a context, unless that was left. */
-	if (call->sp && call->ended && PT_REGS_SP(ctx) < call->sp &&
-	    is_to_return(bpf_get_current_task_btf(), call->sp))
-		return;
+	if (call->sp && call->ended && sp < call->sp && is_to_return(task, call->sp))
+		return 0;
 	context_abandon(p, call);
-	call->sp = PT_REGS_SP(ctx);
+	call->sp = sp;
 	call->cookie = cookie;
-	call->pointer = argument(ctx, row->pointer_arg);
-	call->device = argument(ctx, row->extra_arg);
+	call->pointer = pointer;
+	call->device = extra;
 	call->ended = call->released = 0;
 	switch (row->action) {
 	case ACTION_GREEN_CONTEXT:
-		call->number = argument(ctx, row->extra_arg);
+		call->number = extra;
 		break;
 	case ACTION_GREEN_DESTROY:
 		green_destroy(p, call);
@@ -303,6 +309,7 @@ static __always_inline void context_entry(struct pt_regs *ctx, struct process_im
 	default:
 		break;
 	}
+	return 0;
 }
 
 static __always_inline void context_stays(struct process_image *p, struct context_call *call)
@@ -386,13 +393,13 @@ static __always_inline void primary_retained(struct task_struct *task, struct pr
 		handle_put(p, &key, &fresh);
 }
 
-static __always_inline void context_return(struct pt_regs *ctx, struct task_struct *task,
-					   struct process_image *p, struct thread *th,
-					   const volatile struct api_row *row)
+static __always_inline void context_return(struct task_struct *task, struct process_image *p,
+					   struct thread *th, const volatile struct api_row *row,
+					   __s32 result)
 {
 	struct context_call *call = &th->calls[row->family % FAMILY_MAX];
 
-	if (PT_REGS_RC(ctx) & 0xffffffff) {
+	if (result) {
 		context_failed(p, call, row->action);
 		return;
 	}

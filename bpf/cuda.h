@@ -11,11 +11,16 @@
 /* The outer frame is gone and its return was not seen (longjmp, exception). Had it begun to free,
  * the address may be in use again by now, so the entry stays out.
  */
-static __always_inline void abandon(struct task_struct *task, struct process_image *p,
-				    struct thread *th)
+__noinline int abandon(void)
 {
-	const volatile struct api_row *row = row_of(COOKIE_API(th->cookie));
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
+	struct process_image *p = process_find(task);
+	const volatile struct api_row *row;
 
+	if (!th)
+		return 0;
+	row = row_of(COOKIE_API(th->cookie));
 	count(COUNTER_LOST_RETURN);
 	if (p)
 		__sync_fetch_and_add(&p->lost_returns, 1);
@@ -29,6 +34,7 @@ static __always_inline void abandon(struct task_struct *task, struct process_ima
 		report_freed(task, th);
 	th->outer_sp = 0;
 	th->taken.id = 0;
+	return 0;
 }
 
 /* A deeper entry is made by the outer call, unless that was left (longjmp, exception): none of
@@ -68,7 +74,7 @@ static __always_inline void begin_call(struct pt_regs *ctx, struct process_image
 	th->extra = argument(ctx, row->extra_arg);
 	th->size = size_at_entry(ctx, th, row);
 	if (row->action == ACTION_UNMAP)
-		unmap_begin(p, th);
+		unmap_begin();
 	else if (row->action == ACTION_STREAM_END)
 		stream_leave(p, th);
 }
@@ -90,16 +96,16 @@ int api_entry(struct pt_regs *ctx)
 		return 0;
 	contexts_begin(task, th, cookie);
 	if (row->action >= ACTION_CONTEXTS) {
-		p = process_get(task);
-		if (p)
-			context_entry(ctx, p, th, row, cookie);
+		if (process_get(task))
+			context_entry(PT_REGS_SP(ctx), argument(ctx, row->pointer_arg),
+				      argument(ctx, row->extra_arg), cookie);
 		return 0;
 	}
 	if (th->outer_sp && is_inner(ctx, task, th, cookie))
 		return 0;
 	p = process_get(task);
 	if (th->outer_sp)
-		abandon(task, p, th);
+		abandon();
 	th->outer_sp = PT_REGS_SP(ctx);
 	th->done_sp = 0;
 	th->cookie = cookie;
@@ -109,52 +115,134 @@ int api_entry(struct pt_regs *ctx)
 	return 0;
 }
 
-static __always_inline void end_call(struct pt_regs *ctx, struct task_struct *task,
-				     struct process_image *p, struct thread *th,
-				     const volatile struct api_row *row)
+/* What only few calls come to. Functions of their own, for the verifier to look at once, and
+ * several because of the room on the stack: a free that is not as simple as most, …
+ */
+__noinline int end_free(__u32 api, __s32 result)
 {
-	__s32 result = PT_REGS_RC(ctx);
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
+	struct process_image *p = process_find(task);
+	const volatile struct api_row *row = row_of(api);
 
-	if (row->action == ACTION_FREE)
+	if (th && p && row)
 		free_end(task, p, th, row, result);
-	else if (row->action == ACTION_UNMAP)
+	return 0;
+}
+
+/* … physical memory and what is mapped, … */
+__noinline int end_physical(__u32 action, __s32 result)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
+	struct process_image *p = process_find(task);
+
+	if (!th || !p || result)
+		return 0;
+	if (action == ACTION_RETAIN)
+		physical_retained(p, th);
+	else
+		physical_mapped(p, th);
+	return 0;
+}
+
+__noinline int end_unmap(__s32 result)
+{
+	struct thread *th = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), NULL, 0);
+
+	if (th)
 		unmap_end(th, result);
+	return 0;
+}
+
+/* … streams, … */
+__noinline int end_stream(__u32 api, __s32 result)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
+	struct process_image *p = process_find(task);
+	const volatile struct api_row *row = row_of(api);
+
+	if (!th || !p || !row)
+		return 0;
+	if (row->action == ACTION_STREAM && !result)
+		stream_made(p, th, row);
 	else if (row->action == ACTION_STREAM_END && result)
 		stream_stays(p, th);
-	else if (row->action == ACTION_ALLOC && result)
-		alloc_failed(p, th, row, result);
-	else if (row->action == ACTION_ALLOC)
-		alloc_end(ctx, task, p, th, row);
-	else if (result)
-		return;
-	else if (row->action == ACTION_RETAIN)
-		physical_retained(p, th);
-	else if (row->action == ACTION_MAP)
-		physical_mapped(p, th);
-	else if (row->action == ACTION_TRIM || row->action == ACTION_POOL_ASK)
-		pool_told(p, th, row);
-	else if (row->action == ACTION_POOL_GET)
+	return 0;
+}
+
+/* … pools, and graphs. */
+__noinline int end_other(__u32 api, __s32 result)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
+	struct process_image *p = process_find(task);
+	const volatile struct api_row *row = row_of(api);
+
+	if (!th || !p || !row || result)
+		return 0;
+	if (row->action == ACTION_POOL_GET)
 		pool_got(p, th, row);
 	else if (row->action == ACTION_POOL_SET)
 		pool_set(p, th, row);
 	else if (row->action == ACTION_NODE)
 		node_added(p, th, row);
-	else if (row->action == ACTION_STREAM)
-		stream_made(p, th, row);
+	else
+		pool_told(p, th, row);
+	return 0;
+}
+
+static __always_inline void end_call(struct pt_regs *ctx, struct process_image *p,
+				     struct thread *th, const volatile struct api_row *row)
+{
+	__u32 api = COOKIE_API(th->cookie);
+	__s32 result = PT_REGS_RC(ctx);
+
+	switch (row->action) {
+	case ACTION_ALLOC:
+		if (result)
+			alloc_failed(p, th, row, result);
+		else
+			alloc_end(ctx, p, th, row);
+		break;
+	case ACTION_FREE:
+		end_free(api, result);
+		break;
+	case ACTION_RETAIN:
+	case ACTION_MAP:
+		end_physical(row->action, result);
+		break;
+	case ACTION_UNMAP:
+		end_unmap(result);
+		break;
+	case ACTION_STREAM:
+	case ACTION_STREAM_END:
+		end_stream(api, result);
+		break;
+	default:
+		end_other(api, result);
+		break;
+	}
 }
 
 /* The return of a context's call, if its entry was seen. */
-static __always_inline void context_returned(struct pt_regs *ctx, struct task_struct *task,
-					     struct thread *th, const volatile struct api_row *row,
-					     __u32 cookie)
+__noinline int context_returned(__u64 sp, __u32 cookie, __s32 result)
 {
-	struct context_call *call = &th->calls[row->family % FAMILY_MAX];
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
 	struct process_image *p = process_find(task);
+	const volatile struct api_row *row = row_of(COOKIE_API(cookie));
+	struct context_call *call;
 
-	if (!p || call->cookie != cookie || call->sp != PT_REGS_SP(ctx) - sizeof(void *))
-		return;
+	if (!th || !p || !row)
+		return 0;
+	call = &th->calls[row->family % FAMILY_MAX];
+	if (call->cookie != cookie || call->sp != sp)
+		return 0;
 	call->sp = 0;
-	context_return(ctx, task, p, th, row);
+	context_return(task, p, th, row, result);
+	return 0;
 }
 
 SEC("uretprobe")
@@ -173,8 +261,7 @@ int api_return(struct pt_regs *ctx)
 		return 0;
 	th = bpf_task_storage_get(&threads, task, NULL, 0);
 	if (row->action >= ACTION_CONTEXTS) {
-		if (th)
-			context_returned(ctx, task, th, row, cookie);
+		context_returned(entry_sp, cookie, PT_REGS_RC(ctx));
 		return 0;
 	}
 	if (!th || (!th->outer_sp && entry_sp != th->done_sp)) {
@@ -193,7 +280,7 @@ int api_return(struct pt_regs *ctx)
 	}
 	p = process_find(task);
 	if (p && p->image == th->image)
-		end_call(ctx, task, p, th, row);
+		end_call(ctx, p, th, row);
 	else if (th->taken.id)
 		report_freed(task, th);
 	th->taken.id = 0;

@@ -37,7 +37,7 @@ static __always_inline struct thread *thread_end(struct task_struct *task)
 		return NULL;
 	p = process_find(task);
 	if (th->outer_sp)
-		abandon(task, p, th);
+		abandon();
 	for (i = 0; i < FAMILY_MAX && p; i++)
 		context_abandon(p, &th->calls[i]);
 	return th;

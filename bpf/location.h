@@ -3,12 +3,6 @@
 #ifndef SRTLEAK_LOCATION_H
 #define SRTLEAK_LOCATION_H
 
-struct place {
-	__s8 device;
-	__u8 kind;
-	__u32 pool, context;
-};
-
 /* CUmemLocation */
 struct location {
 	__u32 type, id;

@@ -27,6 +27,14 @@ static __always_inline void keep_own_stack(void *ctx)
 		bpf_tail_call(ctx, &nowhere, 0);
 }
 
+/* Where an allocation is. */
+struct place {
+	__u32 pool, context; /* numbers; 0: none, or not known */
+	__s8 device;
+	__u8 kind;
+	__u16 zero;
+};
+
 /* A call that changes contexts. One of each family: the runtime's calls the driver's. */
 struct context_call {
 	__u64 sp; /* stack pointer at the entry; 0: none */
@@ -51,10 +59,11 @@ struct thread {
 	struct live_value taken; /* by a free; id 0: nothing was */
 	struct handle stash;     /* likewise, of what is no allocation */
 	__u32 image;
-	__u32 cookie;   /* of the outermost call: library and api */
-	__u32 shared;   /* the call gives up one of several references */
-	__u32 stashed;  /* the stash is in use */
-	__u32 unmapped; /* spans that the call removes */
+	__u32 cookie;       /* of the outermost call: library and api */
+	__u32 shared;       /* the call gives up one of several references */
+	__u32 stashed;      /* the stash is in use */
+	__u32 unmapped;     /* spans that the call removes */
+	struct place place; /* see place.h */
 	/* Its contexts; see context.h. */
 	__u32 depth;
 	__u64 began_ns;    /* its life, or the program's that it runs; 0: task_struct says */

@@ -158,11 +158,18 @@ __noinline __u64 unmap_one(__u64 at, __u64 left, __u64 number)
 /* At entry: the last mapping may be what keeps the memory, whose handle is another's from then on.
  * One that was made before the probes may have others behind it.
  */
-static __always_inline void unmap_begin(struct process_image *p, struct thread *th)
+__noinline int unmap_begin(void)
 {
-	__u64 at = th->pointer, left = th->size;
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
+	struct process_image *p = process_find(task);
+	__u64 at, left;
 	__u32 i;
 
+	if (!th || !p)
+		return 0;
+	at = th->pointer;
+	left = th->size;
 	th->number = next_id();
 	for (i = 0; i < UNMAP_MAX && left; i++) {
 		__u64 size = unmap_one(at, left, th->number) ?: UNMAP_STEP;
@@ -174,6 +181,7 @@ static __always_inline void unmap_begin(struct process_image *p, struct thread *
 	th->unmapped = i;
 	if (left)
 		handle_lost(p);
+	return 0;
 }
 
 static __always_inline void remap(struct process_image *p, const struct mapping *m, __u32 api,

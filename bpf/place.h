@@ -73,31 +73,41 @@ static __always_inline void place_stream(struct process_image *p, __u64 stream, 
 	place->pool = pool->number;
 }
 
-static __always_inline void place_find(struct process_image *p, struct thread *th,
-				       const volatile struct api_row *row, struct place *place)
+/* All that is not simply the thread's context; in th->place. Global, so that the verifier
+ * looks at it once.
+ */
+__noinline int place_elsewhere(__u32 sort)
 {
-	*place = (struct place){.device = DEVICE_UNKNOWN, .kind = row->kind};
-	if (row->space != SPACE_PHYSICAL && row->place != PLACE_CONTEXT)
-		place_current(p, th, row, place);
-	switch (row->place) {
-	case PLACE_NONE:
-		place->device = DEVICE_UNKNOWN;
-		break;
-	case PLACE_STREAM:
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
+	struct process_image *p = process_find(task);
+	struct place *place;
+
+	if (!th || !p)
+		return 0;
+	place = &th->place;
+	if (sort == PLACE_STREAM)
 		place_stream(p, th->extra, place);
-		break;
-	case PLACE_CONTEXT:
-		place_context(p, th->extra, place);
-		break;
-	case PLACE_POOL:
+	else if (sort == PLACE_POOL)
 		place_pool(p, th->extra, place);
-		break;
-	case PLACE_PROPERTIES:
+	else
 		place_properties(th->extra, place);
-		break;
-	default:
-		break;
-	}
+	return 0;
+}
+
+/* Into th->place: of what is there the verifier does not follow every combination. */
+static __always_inline void place_find(struct process_image *p, struct thread *th,
+				       const volatile struct api_row *row)
+{
+	__u32 sort = row->place;
+
+	th->place = (struct place){.device = DEVICE_UNKNOWN, .kind = row->kind};
+	if (row->space != SPACE_PHYSICAL && sort <= PLACE_STREAM)
+		place_current(p, th, row, &th->place);
+	if (sort == PLACE_NONE)
+		th->place.device = DEVICE_UNKNOWN;
+	else if (sort != PLACE_CURRENT)
+		place_elsewhere(sort);
 }
 
 #endif

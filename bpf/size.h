@@ -63,6 +63,10 @@ struct array {
 	bool empty;
 };
 
+/* What a texel is, in one number: its bits, and these. */
+#define TEXEL_BLOCKS 0x100U
+#define TEXEL_LAYERED 0x200U
+
 static __always_inline __u64 level_of(__u64 texels, __u32 level, bool blocks)
 {
 	__u64 left = texels >> (level & 31);
@@ -91,23 +95,41 @@ static __always_inline void array_flags(struct array *array, __u32 flags)
 	array->empty = flags & ARRAY_EMPTY;
 }
 
-/* Levels beyond the one of a single texel are not made. */
-static __always_inline __u64 array_bytes(const struct array *array, __u32 levels)
+/* Levels beyond the one of a single texel are not made. Global, so that the verifier looks at it
+ * once.
+ */
+__noinline __u64 levels_bytes(__u64 width, __u64 height, __u64 depth, __u32 texel, __u32 levels)
 {
+	struct array array = {
+		.width = width,
+		.height = height,
+		.depth = depth,
+		.bits = texel & 0xff,
+		.blocks = texel & TEXEL_BLOCKS,
+		.layered = texel & TEXEL_LAYERED,
+	};
 	__u64 bytes = 0;
 	__u32 level;
+
+	for (level = 0; level < MIPMAP_LEVELS; level++) {
+		bytes += level_bytes(&array, level);
+		if (level + 1 >= levels || is_last_level(&array, level))
+			break;
+	}
+	return bytes;
+}
+
+static __always_inline __u64 array_bytes(const struct array *array, __u32 levels)
+{
+	__u32 texel = (array->bits & 0xff) | (array->blocks ? TEXEL_BLOCKS : 0) |
+		      (array->layered ? TEXEL_LAYERED : 0);
 
 	if (array->empty)
 		return NO_MEMORY;
 	if (!array->width || array->width > TEXELS_MAX || array->height > TEXELS_MAX ||
 	    array->depth > TEXELS_MAX)
 		return 0;
-	for (level = 0; level < MIPMAP_LEVELS; level++) {
-		bytes += level_bytes(array, level);
-		if (level + 1 >= levels || is_last_level(array, level))
-			break;
-	}
-	return bytes;
+	return levels_bytes(array->width, array->height, array->depth, texel, levels);
 }
 
 static __always_inline void array_format(struct array *array, __u32 format, __u32 channels)
@@ -216,11 +238,12 @@ static __always_inline __u64 texels_bytes(struct pt_regs *ctx, const volatile st
 	return array_bytes(&array, levels);
 }
 
-static __always_inline __u64 descriptor_bytes(const void *from, __u8 size, __u32 levels)
+/* Global, so that the verifier looks at it once. */
+__noinline __u64 descriptor_bytes(__u64 from, __u32 size, __u32 levels)
 {
 	struct array array = {};
 
-	if (!read_descriptor(&array, from, size))
+	if (!read_descriptor(&array, (const void *)from, size))
 		return 0;
 	return array_bytes(&array, size == SIZE_MIPMAP ? levels : 1);
 }
@@ -252,7 +275,7 @@ static __always_inline __u64 size_at_entry(struct pt_regs *ctx, struct thread *t
 	case SIZE_SOLID32:
 	case SIZE_SOLID:
 	case SIZE_MIPMAP:
-		return descriptor_bytes((const void *)asked, row->size, th->extra);
+		return descriptor_bytes(asked, row->size, th->extra);
 	case SIZE_NODE:
 		return asked < ADDRESS_FIRST ? PT_REGS_PARM6(ctx) : asked;
 	case SIZE_TEXELS:

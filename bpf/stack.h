@@ -191,12 +191,11 @@ static __always_inline bool native_push(struct thread *th, __u64 address)
  * pointers, as long as they make sense. Below a Python stack the rest is the interpreter's own
  * frames, which tell nothing.
  */
-static __always_inline void native_walk(struct pt_regs *ctx, struct thread *th)
+static __always_inline void native_walk(struct thread *th, __u64 ip, __u64 sp, __u64 fp)
 {
-	__u64 sp = PT_REGS_SP(ctx), fp = PT_REGS_FP(ctx);
 	__u32 i;
 
-	if (!native_push(th, PT_REGS_IP(ctx)) || th->python)
+	if (!native_push(th, ip) || th->python)
 		return;
 	th->window_bytes = 0;
 	for (i = 0; i < NATIVE_FRAMES_MAX; i++) {
@@ -214,6 +213,23 @@ static __always_inline void native_walk(struct pt_regs *ctx, struct thread *th)
 			return;
 		}
 	}
+}
+
+/* Collects the stack of a call that returns with these registers. Global, so that the verifier
+ * looks once at the loops: after all that leads here it would do so dozens of times.
+ */
+__noinline int stack_walk(__u64 ip, __u64 sp, __u64 fp)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
+
+	if (!th)
+		return 0;
+	th->python = th->native = th->flags = 0;
+	python_walk(task, th);
+	native_walk(th, ip, sp, fp);
+	th->words[0] = STACK_HEADER(th->python, th->native, th->flags);
+	return 0;
 }
 
 /* Takes back the pieces behind the one that found no room: nobody would find them. */
@@ -275,11 +291,31 @@ static __always_inline bool stack_store(struct process_image *p, struct thread *
 	return true;
 }
 
+/* Keeps a stack that is seen for the first time. Global, so that the verifier looks at it once. */
+__noinline int stack_keep(__u64 id)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
+	struct process_image *p = process_find(task);
+	struct stack_key key = {.id = id};
+
+	if (!th || !p)
+		return 0;
+	key.image = p->image;
+	python_sums(task, th);
+	th->fresh = stack_store(p, th, &key, 1 + 3 * th->python + th->native);
+	if (th->fresh)
+		return 0;
+	count(COUNTER_LOST_STACK);
+	__sync_fetch_and_add(&p->over_limit, 1);
+	return 0;
+}
+
 /* The id of the current call stack, 0 where it could not be stored. Says in th->fresh whether it is
  * seen for the first time.
  */
-static __always_inline __u64 stack_capture(struct pt_regs *ctx, struct task_struct *task,
-					   struct process_image *p, struct thread *th)
+static __always_inline __u64 stack_capture(struct pt_regs *ctx, struct process_image *p,
+					   struct thread *th)
 {
 	struct stack_key key = {.image = p->image};
 
@@ -287,21 +323,12 @@ static __always_inline __u64 stack_capture(struct pt_regs *ctx, struct task_stru
 	if (!take_stacks)
 		return 0;
 	th->hash = p->image;
-	th->python = th->native = th->flags = 0;
-	python_walk(task, th);
-	native_walk(ctx, th);
-	th->words[0] = STACK_HEADER(th->python, th->native, th->flags);
+	stack_walk(PT_REGS_IP(ctx), PT_REGS_SP(ctx), PT_REGS_FP(ctx));
 	key.id = stack_mix(th->hash, th->words[0]) | 1; /* never 0 */
 	if (bpf_map_lookup_elem(&stacks, &key))
 		return key.id;
-	python_sums(task, th);
-	if (!stack_store(p, th, &key, 1 + 3 * th->python + th->native)) {
-		count(COUNTER_LOST_STACK);
-		__sync_fetch_and_add(&p->over_limit, 1);
-		return 0;
-	}
-	th->fresh = 1;
-	return key.id;
+	stack_keep(key.id);
+	return th->fresh ? key.id : 0;
 }
 
 #endif

@@ -10,13 +10,16 @@ static __always_inline void stream_made(struct process_image *p, struct thread *
 {
 	struct live_key key = handle_key(p, SPACE_STREAM, read_user_u64(th->pointer));
 	struct handle fresh = {};
-	struct place place;
 
 	if (!key.addr)
 		return;
-	place_find(p, th, row, &place);
-	fresh.device = place.device;
-	fresh.number = place.context;
+	th->place = (struct place){.device = DEVICE_UNKNOWN};
+	if (row->place == PLACE_CONTEXT)
+		place_context(p, th->extra, &th->place);
+	else
+		place_current(p, th, row, &th->place);
+	fresh.device = th->place.device;
+	fresh.number = th->place.context;
 	handle_put(p, &key, &fresh);
 }
 

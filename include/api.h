@@ -81,7 +81,7 @@ enum api_place {
 	PLACE_NONE,       /* host memory, or it cannot be told */
 	PLACE_CURRENT,    /* the thread's current context */
 	PLACE_STREAM,     /* the stream's device (extra), from the pool that this uses */
-	PLACE_CONTEXT,    /* that context (extra) */
+	PLACE_CONTEXT,    /* that context (extra); of streams */
 	PLACE_POOL,       /* that of the pool (extra), and so is the kind */
 	PLACE_PROPERTIES, /* CUmemAllocationProp or CUmemPoolProps (extra points to it), likewise */
 	PLACE_LOCATION,   /* CUmemLocation, with a CUmemAllocationType as the size; of pools */
