@@ -38,6 +38,48 @@ static __always_inline __u64 argument(struct pt_regs *ctx, __u8 number)
 			     : fifth;
 }
 
+/* At a function's entry: where it will return to. */
+static __always_inline __u64 return_address(struct pt_regs *ctx)
+{
+#if defined(__TARGET_ARCH_arm64)
+	return PT_REGS_RET(ctx);
+#else
+	return read_user_u64(PT_REGS_SP(ctx));
+#endif
+}
+
+static long keep_file(struct task_struct *task, struct vm_area_struct *vma, void *ret_inode)
+{
+	*(__u64 *)ret_inode = (__u64)BPF_CORE_READ(vma, vm_file, f_inode);
+	return 0;
+}
+
+static __always_inline __u64 file_mapped_at(struct task_struct *task, __u64 addr)
+{
+	__u64 inode = 0;
+
+	bpf_find_vma(task, addr, keep_file, &inode, 0);
+	return inode;
+}
+
+/* Whether both addresses of code are in one mapped library. Before Linux 5.17, or where another
+ * thread is just changing what is mapped, that is not found out. Global, so that the verifier looks
+ * at it once.
+ */
+__noinline int is_one_library(__u64 a, __u64 b)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 file;
+
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_find_vma))
+		return 0;
+	file = file_mapped_at(task, a);
+	if (file == (__u64)BPF_CORE_READ(task, mm, exe_file, f_inode))
+		return 0; /* a runtime that is linked into the program, whose caller may be anybody
+			   */
+	return file && file == file_mapped_at(task, b);
+}
+
 /* Whether the function whose entry had this stack pointer has yet to return: the kernel has put its
  * trampoline in place of the return address.
  */

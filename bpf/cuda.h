@@ -37,12 +37,12 @@ __noinline int abandon(void)
 	return 0;
 }
 
-/* A deeper entry is made by the outer call, unless that was left (longjmp, exception): none of
- * these functions calls another of its own library (seen in the code of libcudart 13), and where
- * the return address has been written over there is no outer call any more. An entry at the very
- * stack pointer of the outer one is one of three things. A second probe on the same code: on
- * overlayfs one library looks like two files, and has a link for each. A tail call out of the outer
- * function. Or the next call at this depth, and the outer one's return was never seen.
+/* A deeper entry is made by the outer call, unless that was left (longjmp, exception): then the
+ * return address has mostly been written over, and if not, nobody calls a library's function out of
+ * that library. An entry at the very stack pointer of the outer one is one of three things. A
+ * second probe on the same code: on overlayfs one library looks like two files, and has a link for
+ * each. A tail call out of the outer function. Or the next call at this depth, and the outer one's
+ * return was never seen.
  */
 static __always_inline bool is_inner(struct pt_regs *ctx, struct task_struct *task,
 				     const struct thread *th, __u32 cookie)
@@ -51,12 +51,13 @@ static __always_inline bool is_inner(struct pt_regs *ctx, struct task_struct *ta
 
 	if (sp > th->outer_sp)
 		return false;
-	if (sp < th->outer_sp && COOKIE_LIBRARY(cookie) == COOKIE_LIBRARY(th->cookie))
-		return false;
 	if (sp == th->outer_sp && COOKIE_API(cookie) == COOKIE_API(th->cookie) &&
 	    cookie != th->cookie)
 		return true;
-	return is_to_return(task, th->outer_sp);
+	if (!is_to_return(task, th->outer_sp))
+		return false;
+	return sp == th->outer_sp || COOKIE_LIBRARY(cookie) != COOKIE_LIBRARY(th->cookie) ||
+	       is_one_library(PT_REGS_IP(ctx), return_address(ctx));
 }
 
 static __always_inline void begin_call(struct pt_regs *ctx, struct process_image *p,

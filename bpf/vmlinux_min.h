@@ -30,7 +30,10 @@ struct uprobes_state {
 	struct xol_area *xol_area;
 };
 
+struct file;
+
 struct mm_struct {
+	struct file *exe_file;
 	struct uprobes_state uprobes_state;
 };
 
@@ -46,8 +49,11 @@ struct path {
 	struct dentry *dentry;
 };
 
+struct inode;
+
 struct file {
 	struct path f_path;
+	struct inode *f_inode;
 };
 
 struct vm_area_struct {

@@ -117,6 +117,27 @@ def test_one_handle_at_two_addresses(puppet):
     assert puppet.check() == []
 
 
+def test_library_that_calls_its_own_functions(puppet):
+    """What a call does by other functions of its library is a part of it, and not seen by itself."""
+    puppet.cudaFree(0)  # a context
+    before = puppet.calls()
+    puppet.simcuda_nest_next()
+    _, pitch = puppet.cuMemAllocPitch_v2(OUT, OUT, 1000, 100, 4)
+    puppet.simcuda_nest_next()
+    managed = puppet.cudaMallocManaged(OUT, MIB, 1)
+    shown = {a["api"]: a for a in puppet.check()}
+    assert set(shown) == {"cuMemAllocPitch_v2", "cudaMallocManaged"}
+    assert shown["cuMemAllocPitch_v2"]["size"] == pitch * 100
+    puppet.simcuda_nest_next()
+    puppet.cuMemFree_v2(managed)
+    assert len(puppet.check()) == 1
+    after = puppet.calls()
+    assert after["allocs_seen"] == before["allocs_seen"] + 2
+    assert after["frees_matched"] == before["frees_matched"] + 1
+    assert after["frees_unknown"] == 0
+    assert puppet.daemon.ctl("status")["events"]["lost"]["lost_return"] == 0
+
+
 def test_range_that_is_taken_while_it_is_unmapped(puppet):
     """Another thread's mapping may be there before the call returns, of another size too."""
     va = reserve(puppet, 4)

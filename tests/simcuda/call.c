@@ -31,6 +31,7 @@ static uint64_t counts[2][2]; /* [ALLOC, FREE][ok, failed] */
 static _Thread_local const char *outer_api;
 static _Thread_local void (*way_out)(void), (*way_out_of_place)(void);
 static _Thread_local unsigned int return_ms;
+static _Thread_local bool nested;
 
 static uint64_t setting(const char *name, uint64_t otherwise, uint64_t max)
 {
@@ -129,10 +130,22 @@ static CUresult fail_late(void)
 	return late.error;
 }
 
+/* As a library does that uses its own functions. */
+static void call_own(void)
+{
+	CUdeviceptr ptr;
+
+	nested = false;
+	if (!cuMemAlloc_v2(&ptr, 1))
+		cuMemFree_v2(ptr);
+}
+
 CUresult call_begin(enum call_kind kind)
 {
 	CUresult r;
 
+	if (nested)
+		call_own();
 	if (kind == CALL_ALLOC && way_out)
 		leave(&way_out);
 	pthread_mutex_lock(&call_mutex);
@@ -183,6 +196,12 @@ void simcuda_fail_late(unsigned int ms, int error)
 	late.ms = ms;
 	late.error = (CUresult)error;
 	pthread_mutex_unlock(&call_mutex);
+}
+
+int simcuda_nest_next(void)
+{
+	nested = true;
+	return 0;
 }
 
 int simcuda_return_late(unsigned int ms)

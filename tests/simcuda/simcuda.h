@@ -31,6 +31,11 @@ void simcuda_fail_late(unsigned int ms, int error);
 /* The calling thread's next call of the driver returns so much later than it is done. Returns 0. */
 int simcuda_return_late(unsigned int ms);
 
+/* The calling thread's next call of the driver allocates and frees through the driver's own exports
+ * before it does anything else. Returns 0.
+ */
+int simcuda_nest_next(void);
+
 /* Names the API call that the calling thread is in, from outside the driver; NULL: none. The text
  * must live as long as the library. The ledger shows it in place of the driver's own function. */
 void simcuda_outer(const char *api);
