@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "bounds.h"
 #include "history.h"
 #include "macro.h"
 

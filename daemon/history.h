@@ -8,7 +8,6 @@
 #include <stdint.h>
 
 #define HISTORY_SAMPLES 60
-#define HISTORY_INTERVAL_S 10
 
 /* Zeroed is empty. Floats, because there is one of these a site, and a chart has a dozen levels. */
 struct history {

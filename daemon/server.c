@@ -8,13 +8,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "bounds.h"
 #include "log.h"
 #include "protocol.h"
 #include "server.h"
 #include "socket_path.h"
 
 #define CLIENTS_MAX 64
-#define SILENCE_USEC 30000000ULL /* without progress a client is dropped */
+#define SILENCE_USEC (SILENCE_S * 1000000ULL)
 #define SWEEP_USEC 5000000ULL
 #define MESSAGES_PER_TURN 8 /* then others have theirs */
 #define ACCEPT_PAUSE_USEC 1000000ULL

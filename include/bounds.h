@@ -55,6 +55,13 @@
 #define RING_WAKE_BYTES (RING_BYTES / 8) /* written between two wake-ups; a power of two */
 #define NEWS_BYTES (256U << 10)          /* news of mappings; a power of two */
 
+#ifndef HISTORY_INTERVAL_S
+#define HISTORY_INTERVAL_S 10U /* between two samples of what is outstanding */
+#endif
+#ifndef SILENCE_S
+#define SILENCE_S 30U /* after so long without progress a client is dropped */
+#endif
+
 /* Of one allocation; a fake library may say anything. No address space is larger. */
 #define SIZE_BITS 48
 #define ADDRESS_BITS 56

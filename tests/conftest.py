@@ -21,6 +21,13 @@ BUILD = ROOT / "build"
 BIN = pathlib.Path(os.environ.get("SRTLEAK_BIN", BUILD))  # build/sanitize for the sanitized run
 SIM = BUILD / "simcuda"
 LEAK = BUILD / "workloads" / "leak"
+# Runs a daemon on a host that has no CUDA toolkit, whose runtime it would probe too.
+WITHOUT_TOOLKIT = (
+    "unshare", "--mount", "sh", "-c",
+    'for d in /usr/local/cuda*/; do [ ! -d "$d" ] || mount -t tmpfs none "$d"; done; exec "$@"', "sh",
+)  # fmt: skip
+# A daemon with a ring buffer of four pages, and that waits for nothing as long as others do.
+SMALL = BUILD / "small" / BIN.resolve().relative_to(BUILD) / "srtleakd"
 PATIENCE = 20.0  # seconds
 DEADLINE = 120  # seconds, for one test
 GRACE = 3.0  # seconds, for a daemon to end

@@ -91,7 +91,7 @@ system:
 	tests/system/run.sh
 
 # Daemons whose limits are soon reached, and one that loses events all the time.
-SMALL_BOUNDS := RING_BYTES=16384
+SMALL_BOUNDS := RING_BYTES=16384 HISTORY_INTERVAL_S=1 SILENCE_S=5
 NARROW_BOUNDS := PROCESSES_MAX=64 LIVE_MAX=49152 LIVE_OWN=64 THREADS_MAX=512 HANDLES_MAX=16384 RING_BYTES=65536
 
 small:

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import BIN, BUILD, LEAK, PATIENCE, count_is, step_to, wait_until
+from conftest import BIN, BUILD, LEAK, PATIENCE, SMALL, count_is, step_to, wait_until
 from wire import Connection
 
 WATCH = "io.srtleak.Watch"
@@ -15,7 +15,7 @@ HOARD = BUILD / "workloads" / "hoard"
 OUT_OF_MEMORY = 2
 WATCHERS_MAX = 8
 QUEUE = 16384  # events that wait for one watcher
-SILENCE = 30  # seconds after which a client that takes nothing is dropped
+SILENCE = 5  # seconds after which this daemon drops a client that takes nothing
 FIELDS = {
     "time", "pid", "tid", "event", "kind", "api", "ptr", "size", "site", "frame", "result",
 }  # fmt: skip
@@ -256,9 +256,15 @@ def test_events_lost_before_the_daemon_are_counted(daemon, workload, client):
     assert [e["event"] for e in events] == ["exit"]
 
 
-def test_who_has_nothing_to_take_is_not_silent(daemon, workload, client):
-    """A client that takes nothing of what there is goes after half a minute; one for which there is
+def test_who_has_nothing_to_take_is_not_silent(start_daemon, workload):
+    """A client that takes nothing of what there is goes after a while; one for which there is
     nothing stays."""
+    daemon = start_daemon(binary=SMALL)
+    with Connection(daemon.socket) as client:
+        one_that_takes_nothing(daemon, workload, client)
+
+
+def one_that_takes_nothing(daemon, workload, client):
     process = known_leak(daemon, workload, "1", "4096")
     busy = workload(HOARD, "1")
     busy.line()

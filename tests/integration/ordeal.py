@@ -6,11 +6,9 @@ import subprocess
 import time
 
 from churn import Churn, assert_conserved, assert_equal_to_ledger, devices_known
-from conftest import BIN, BUILD, PATIENCE, SIM
+from conftest import BIN, PATIENCE, SIM
 
 USUAL = BIN / "srtleakd"
-# The same with a ring buffer of four pages.
-SMALL = BUILD / "small" / BIN.resolve().relative_to(BUILD) / "srtleakd"
 
 # How a daemon ends, and that it is only held up, or killed before it is ready.
 KILLED, RESTARTED, STOPPED, EARLY = "SIGKILL", "SIGUSR1", "SIGSTOP", "killed while it starts"

@@ -9,7 +9,8 @@ import os
 import time
 
 import pytest
-from ordeal import SMALL, USUAL, WAYS, Ordeal
+from conftest import SMALL
+from ordeal import USUAL, WAYS, Ordeal
 
 OPERATIONS = int(os.environ.get("SOAK_OPERATIONS") or 10_000_000)
 SEED = int(os.environ.get("SOAK_SEED") or time.time())

@@ -8,8 +8,8 @@ import subprocess
 import kernel
 import pytest
 from churn import THREADS, Churn, assert_conserved, assert_equal_to_ledger, unexplained
-from conftest import BUILD, LEAK, ROOT, SIM, count_is, step_to, wait_until
-from ordeal import EARLY, KILLED, RESTARTED, SMALL, USUAL, Ordeal
+from conftest import BUILD, LEAK, ROOT, SIM, SMALL, count_is, step_to, wait_until
+from ordeal import EARLY, KILLED, RESTARTED, USUAL, Ordeal
 
 ROUNDS = 5
 CALLS = 2000  # of each thread
@@ -25,10 +25,9 @@ COUNT = 25
 AFTER_EXEC = 2
 
 
-@pytest.mark.parametrize("attach", ["multi", "perf"])
-def test_ring_of_a_few_pages(start_daemon, workload, tmp_path, attach):
+def test_ring_of_a_few_pages(start_daemon, workload, tmp_path):
     churn = Churn(workload, tmp_path)
-    daemon = start_daemon("--attach", attach, "--pid", str(churn.pid), binary=SMALL)
+    daemon = start_daemon("--pid", str(churn.pid), binary=SMALL)
     for _ in range(ROUNDS):
         churn.round()
         assert_equal_to_ledger(daemon, churn.pid, churn.ledger)
