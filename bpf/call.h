@@ -54,30 +54,28 @@ static long keep_file(struct task_struct *task, struct vm_area_struct *vma, void
 	return 0;
 }
 
-static __always_inline __u64 file_mapped_at(struct task_struct *task, __u64 addr)
+/* False where it cannot be looked now, as another thread is changing what is mapped. */
+static __always_inline bool file_mapped_at(struct task_struct *task, __u64 addr, __u64 *ret_inode)
 {
-	__u64 inode = 0;
-
-	bpf_find_vma(task, addr, keep_file, &inode, 0);
-	return inode;
+	*ret_inode = 0;
+	return bpf_find_vma(task, addr, keep_file, ret_inode, 0) != -EBUSY;
 }
 
-/* Whether both addresses of code are in one mapped library. Before Linux 5.17, or where another
- * thread is just changing what is mapped, that is not found out. Global, so that the verifier looks
- * at it once.
+/* Whether both addresses of code are in one mapped library, or may be. Before Linux 5.17 they are
+ * taken not to be. Global, so that the verifier looks at it once.
  */
 __noinline int is_one_library(__u64 a, __u64 b)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	__u64 file;
+	__u64 first, second;
 
 	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_find_vma))
 		return 0;
-	file = file_mapped_at(task, a);
-	if (file == (__u64)BPF_CORE_READ(task, mm, exe_file, f_inode))
-		return 0; /* a runtime that is linked into the program, whose caller may be anybody
-			   */
-	return file && file == file_mapped_at(task, b);
+	if (!file_mapped_at(task, a, &first) || !file_mapped_at(task, b, &second))
+		return 1;
+	/* A runtime that is linked into the program may be called by anybody there. */
+	return first && first == second &&
+	       first != (__u64)BPF_CORE_READ(task, mm, exe_file, f_inode);
 }
 
 /* Whether the function whose entry had this stack pointer has yet to return: the kernel has put its

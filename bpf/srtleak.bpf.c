@@ -2,6 +2,7 @@
 /* The BPF object: one translation unit, one header a responsibility. */
 #include <stdbool.h>
 #include <linux/bpf.h>
+#include <linux/errno.h>
 #include <asm/ptrace.h>
 #include "vmlinux_min.h"
 #include <bpf/bpf_helpers.h>
