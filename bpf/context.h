@@ -137,11 +137,10 @@ static __always_inline void primary_end(struct process_image *p, struct context_
 	struct handle *primary = bpf_map_lookup_elem(&handles, &key);
 	__u32 number;
 
-	if (!primary || !primary->number)
-		return;
-	number = primary->number;
-	primary->number = 0;
-	context_end(p, call, number);
+	call->number = next_id();
+	number = primary ? __sync_lock_test_and_set(&primary->number, 0) : 0;
+	if (number)
+		context_end(p, call, number);
 }
 
 /* The last one ends it, if there can be no others. */
@@ -286,6 +285,7 @@ __noinline int context_entry(__u64 sp, __u64 pointer, __u64 extra, __u32 cookie)
 	call->pointer = pointer;
 	call->device = extra;
 	call->ended = call->released = 0;
+	call->number = 0;
 	switch (row->action) {
 	case ACTION_GREEN_CONTEXT:
 		call->number = extra;
@@ -338,7 +338,10 @@ static __always_inline void context_failed(struct process_image *p, struct conte
 	struct handle *primary;
 	__u32 number;
 
-	number_goes_on(SPACE_CONTEXT_NUMBER, call->ended);
+	if (action != ACTION_CONTEXT_DESTROY && stray_since(&key, call->number))
+		context_ended(p, call); /* by another call, see stray.h */
+	else
+		number_goes_on(SPACE_CONTEXT_NUMBER, call->ended);
 	if (action == ACTION_CONTEXT_DESTROY) {
 		context_stays(p, call);
 		return;
@@ -348,7 +351,7 @@ static __always_inline void context_failed(struct process_image *p, struct conte
 		return;
 	if (call->released)
 		__sync_fetch_and_add(&primary->counts, 1);
-	if (!call->ended)
+	if (!call->ended || stray_since(&key, call->number))
 		return;
 	/* It may have been given a new one meanwhile. */
 	number = __sync_val_compare_and_swap(&primary->number, 0, call->ended);
@@ -398,6 +401,7 @@ static __always_inline void context_return(struct task_struct *task, struct proc
 					   __s32 result)
 {
 	struct context_call *call = &th->calls[row->family % FAMILY_MAX];
+	struct live_key key = handle_key(p, SPACE_PRIMARY, call->device);
 
 	if (result) {
 		context_failed(p, call, row->action);
@@ -414,6 +418,13 @@ static __always_inline void context_return(struct task_struct *task, struct proc
 		break;
 	case ACTION_GREEN_CONTEXT:
 		green_converted(p, call);
+		break;
+	case ACTION_DEVICE_RESET:
+	case ACTION_PRIMARY_RESET:
+	case ACTION_PRIMARY_RELEASE:
+		/* Another call may have in hand what this one has ended, and fail. */
+		if (!call->ended && call->number)
+			stray_note(&key, call->number);
 		break;
 	case ACTION_CONTEXT_CREATE:
 		context_created(p, th, call);

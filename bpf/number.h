@@ -80,7 +80,8 @@ __noinline int number_flag(__u32 space, __u32 number, __u32 flags)
 		entry = bpf_map_lookup_elem(&handles, &key);
 		if (!entry)
 			break;
-		entry->flags = flags;
+		if (flags || !(entry->flags & HANDLE_ENDED))
+			entry->flags = flags;
 		/* Atomic, so that number_join() sees the flags where this does not see its number.
 		 */
 		number = __sync_fetch_and_add(&entry->number, 0);

@@ -487,6 +487,30 @@ def test_call_that_fails_late(puppet):
     assert puppet.calls()["frees_unknown"] == 0
 
 
+def is_ending(puppet):
+    """A call that is to end a context has begun."""
+    entries = puppet.handles(SPACE_CONTEXT_NUMBER)
+    return any(e["formatted"]["value"]["flags"] & HANDLE_ENDING for e in entries)
+
+
+def test_reset_that_fails_beside_one_that_does_not(newborn):
+    a, b = newborn.thread("a"), newborn.thread("b")
+    for caller in (a, b):
+        caller.cudaSetDevice(0)
+    a.cudaMalloc(OUT, MIB)
+    newborn.simcuda_fail_late(2000, OUT_OF_MEMORY)
+    slow = a.begin("cuDevicePrimaryCtxReset_v2", 0)
+    wait_until(lambda: is_ending(newborn), "it has begun")
+    b.cuDevicePrimaryCtxReset_v2(0)
+    slow(fails=OUT_OF_MEMORY)
+    assert newborn.check() == []
+    again = b.cudaMalloc(OUT, MIB)
+    newborn.simcuda_fail_next_place(1, OUT_OF_MEMORY)
+    b.cuDevicePrimaryCtxReset_v2(0, fails=OUT_OF_MEMORY)
+    look_again(newborn)
+    assert_left(newborn.check(), [], [again])
+
+
 @pytest.mark.parametrize("way", ["cuDevicePrimaryCtxReset_v2", "cuDevicePrimaryCtxRelease_v2"])
 def test_end_that_fails_beside_an_allocation(newborn, way):
     """What was there and what came meanwhile ends together."""
@@ -498,13 +522,7 @@ def test_end_that_fails_beside_an_allocation(newborn, way):
     for _ in range(3):
         newborn.simcuda_fail_late(2000, OUT_OF_MEMORY)
         slow = a.begin(way, 0)
-        wait_until(
-            lambda: any(
-                e["formatted"]["value"]["flags"] & HANDLE_ENDING
-                for e in newborn.handles(SPACE_CONTEXT_NUMBER)
-            ),
-            "it has begun",
-        )
+        wait_until(lambda: is_ending(newborn), "it has begun")
         ptrs.append(b.cuMemAlloc_v2(OUT, MIB))
         slow(fails=OUT_OF_MEMORY)
         look_again(newborn)
