@@ -439,6 +439,11 @@ static void repair(struct tracker *t, bool more)
 		r = compare_with_kernel(repair);
 		repair_done(repair);
 	}
+	if (r == -EAGAIN) { /* too much goes on */
+		t->is_behind = true;
+		pace_ran(&t->repairs, began, REPAIR_REST, REPAIR_INTERVAL_NS, REPAIR_REST_MAX_NS);
+		return;
+	}
 	if (r < 0) {
 		log_error("tables could not be repaired from the live map: %s", strerror(-r));
 		return;
