@@ -27,7 +27,7 @@ static void begin_anew_if_other(struct pool *pool, uint64_t handle)
 {
 	if (!pool->is_destroyed && (!handle || !pool->handle || handle == pool->handle))
 		return;
-	pool->is_destroyed = false;
+	pool->is_destroyed = pool->is_own = false;
 	pool->handle = 0;
 	pool->high_water = pool->used;
 	pool->told_ns = 0;
@@ -40,6 +40,8 @@ static void name(struct pool *pool, uint64_t handle, int device, unsigned int ki
 	 */
 	if (handle)
 		pool->handle = handle;
+	else
+		pool->is_own = true;
 	pool->device = (int8_t)device;
 	if (kind < KIND_MAX)
 		pool->kind = (uint8_t)kind;

@@ -21,6 +21,7 @@ struct pool {
 	uint64_t told_ns;    /* when it did, CLOCK_BOOTTIME; 0: not since more was used or it was
 			      * trimmed
 			      */
+	bool is_own;         /* a device's own, which may be older than the probes */
 	bool is_destroyed;   /* it lives on in what is still used of it */
 	bool is_named;       /* the kernel still has its handle, as the present repair has found */
 	int8_t device;

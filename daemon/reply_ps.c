@@ -60,6 +60,19 @@ static void write_reserved(struct json_writer *out, const struct pool *pool)
 	jw_double(out, "reserved_age_s", (double)(clock_boottime_ns() - pool->told_ns) / 1e9);
 }
 
+static void write_used(struct json_writer *out, const struct process *p, const struct pool *pool)
+{
+	if (pool->is_own && pool->count == 0 && p->partial & 1U << PARTIAL_LATE_ATTACH) {
+		jw_null(out, "used"); /* as in is_known() */
+		jw_null(out, "count");
+		jw_null(out, "high_water");
+		return;
+	}
+	jw_u64(out, "used", pool->used);
+	jw_u64(out, "count", pool->count);
+	jw_u64(out, "high_water", pool->high_water);
+}
+
 static void write_pools(struct json_writer *out, const struct process *p)
 {
 	jw_begin_array(out, "pools");
@@ -74,9 +87,7 @@ static void write_pools(struct json_writer *out, const struct process *p)
 		else
 			jw_i64(out, "device", pool->device);
 		jw_string(out, "kind", kind_name((enum memory_kind)pool->kind));
-		jw_u64(out, "used", pool->used);
-		jw_u64(out, "count", pool->count);
-		jw_u64(out, "high_water", pool->high_water);
+		write_used(out, p, pool);
 		write_reserved(out, pool);
 		jw_bool(out, "destroyed", pool->is_destroyed);
 		jw_end_object(out);

@@ -415,3 +415,25 @@ def test_pool_older_than_the_daemon(workload, start_daemon, tmp_path):
     assert (shown["device"], shown["size"], shown["kind"]) == (None, MIB, "device")
     puppet.cudaMemPoolDestroy(handle)
     assert len(puppet.shown(daemon)) == 1
+
+
+def test_own_pool_of_a_process_older_than_the_daemon(workload, start_daemon, tmp_path):
+    """What it had of it is not known, and not nothing."""
+    puppet = Puppet.start(workload, tmp_path)
+    old = puppet.cudaMallocAsync(OUT, 64 * MIB, 0)
+    daemon = start_daemon("--pid", str(puppet.pid))
+    puppet.cudaSetDevice(0)
+    puppet.cudaDeviceGetDefaultMemPool(OUT, 0)
+    made = puppet.cudaMemPoolCreate(OUT, properties())
+
+    def used():
+        rows = daemon.process_row(puppet.pid)["pools"]
+        return {int(p["handle"], 16) == made: (p["used"], p["count"], p["high_water"]) for p in rows}
+
+    unknown = (None, None, None)
+    wait_until(lambda: used() == {False: unknown, True: (0, 0, 0)}, "both are shown")
+    new = puppet.cudaMallocAsync(OUT, MIB, 0)
+    wait_until(lambda: used()[False] == (MIB, 1, MIB), "what is seen is told")
+    for ptr in (new, old):
+        puppet.cudaFreeAsync(ptr, 0)
+    wait_until(lambda: used()[False] == unknown, "and no more than that")
