@@ -25,7 +25,7 @@ __noinline int abandon(void)
 	if (p)
 		__sync_fetch_and_add(&p->lost_returns, 1);
 	if (p && p->image == th->image && th->unmapped)
-		unmap_end(p, th, 0);
+		unmap_end(th, 0);
 	if (p && p->image == th->image && th->stashed && row && row->action == ACTION_FREE &&
 	    row->space == SPACE_POOL)
 		pool_destroyed(th->pointer, &th->stash);
@@ -149,12 +149,10 @@ __noinline int end_physical(__u32 action, __s32 result)
 
 __noinline int end_unmap(__s32 result)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
-	struct process_image *p = process_find(task);
+	struct thread *th = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), NULL, 0);
 
-	if (th && p)
-		unmap_end(p, th, result);
+	if (th)
+		unmap_end(th, result);
 	return 0;
 }
 

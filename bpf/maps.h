@@ -79,7 +79,7 @@ struct thread {
 	__u32 flags;
 	__u32 fresh;  /* the stack is seen for the first time */
 	__u32 member; /* the image that this record counts for */
-	__u32 mapped; /* of the spans, those of mappings that are known */
+	__u32 zero;
 	__u32 window_bytes;
 	__u64 window; /* address of what stands in a walk's window, and so many bytes */
 	struct context_call calls[FAMILY_MAX];

@@ -170,19 +170,17 @@ __noinline int unmap_begin(void)
 		return 0;
 	at = th->pointer;
 	left = th->size;
-	th->mapped = 0;
 	th->number = next_id();
 	for (i = 0; i < UNMAP_MAX && left; i++) {
-		__u64 size = unmap_one(at, left, th->number);
+		__u64 size = unmap_one(at, left, th->number) ?: UNMAP_STEP;
 
-		th->mapped += size > 0;
-		size = size ?: UNMAP_STEP;
 		th->spans[i] = size;
 		at += size;
 		left -= size < left ? size : left;
 	}
 	th->unmapped = i;
-	th->size = left;
+	if (left)
+		handle_lost(p);
 	return 0;
 }
 
@@ -235,8 +233,7 @@ __noinline int unmapped_one(__u64 at, __u32 api, __s32 result, __u64 number)
 	return 0;
 }
 
-/* Where mappings were found, there may be more in what was not gone through. */
-static __always_inline void unmap_end(struct process_image *p, struct thread *th, __s32 result)
+static __always_inline void unmap_end(struct thread *th, __s32 result)
 {
 	__u64 at = th->pointer;
 	__u32 i;
@@ -246,8 +243,6 @@ static __always_inline void unmap_end(struct process_image *p, struct thread *th
 		at += th->spans[i];
 	}
 	th->unmapped = 0;
-	if (!result && th->size && th->mapped)
-		handle_lost(p);
 }
 
 #endif

@@ -196,18 +196,6 @@ def test_failed_calls_change_no_reference(puppet, first):
     assert puppet.check() == []
 
 
-def test_range_of_which_nothing_is_known(puppet):
-    """Nothing can have been missed in it, however large it is, nor where the call has failed."""
-    va, handle = reserve(puppet, 2 * UNMAP_MAX + 2), create(puppet)
-    map_at(puppet, va, handle)
-    puppet.cuMemUnmap(va, (2 * UNMAP_MAX + 1) * PAGE, fails=INVALID_VALUE)
-    map_at(puppet, va + PAGE, handle)
-    unmap(puppet, va)
-    unmap(puppet, va + PAGE)
-    puppet.cuMemUnmap(0x7000_0000_0000, 1 << 40, fails=INVALID_VALUE)
-    assert puppet.check()[0]["references"] == references(1, 0)
-
-
 def test_part_of_a_mapping_is_none(puppet):
     """To unmap less than what was mapped, alone or behind a whole mapping, fails and changes nothing."""
     va, small, large = reserve(puppet, 3), create(puppet), create(puppet, 2)
