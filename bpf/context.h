@@ -138,8 +138,8 @@ static __always_inline void primary_end(struct process_image *p, struct context_
 	__u32 number;
 
 	call->number = next_id();
-	number = primary ? __sync_lock_test_and_set(&primary->number, 0) : 0;
-	if (number)
+	number = primary ? primary->number : 0;
+	if (number && __sync_val_compare_and_swap(&primary->number, number, 0) == number)
 		context_end(p, call, number);
 }
 
