@@ -13,6 +13,26 @@ static __always_inline const volatile struct api_row *row_of(__u32 api)
 	return &api_table[api];
 }
 
+/* Whose call it is, and of what. A function that the verifier is to look at by itself takes numbers
+ * only, so it looks these up anew.
+ */
+struct caller {
+	struct task_struct *task;
+	struct thread *th;
+	struct process_image *p;
+	const volatile struct api_row *row;
+};
+
+/* False where one of them is not known. */
+static __always_inline bool caller_find(struct caller *c, __u32 api)
+{
+	c->task = bpf_get_current_task_btf();
+	c->th = bpf_task_storage_get(&threads, c->task, NULL, 0);
+	c->p = process_find(c->task);
+	c->row = row_of(api);
+	return c->th && c->p && c->row;
+}
+
 #ifndef PT_REGS_PARM6 /* libbpf 1.2 and later have it */
 #if defined(__TARGET_ARCH_arm64)
 #define PT_REGS_PARM6(x) (__PT_REGS_CAST(x)->regs[5])

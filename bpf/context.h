@@ -263,48 +263,45 @@ static __always_inline void context_destroyed_by_other(struct process_image *p,
 /* extra: the argument that the row calls so. Global, so that the verifier looks at it once. */
 __noinline int context_entry(__u64 sp, __u64 pointer, __u64 extra, __u32 cookie)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
-	struct process_image *p = process_find(task);
-	const volatile struct api_row *row = row_of(COOKIE_API(cookie));
 	struct context_call *call;
+	struct caller c;
 
-	if (!th || !p || !row)
+	if (!caller_find(&c, COOKIE_API(cookie)))
 		return 0;
-	call = &th->calls[row->family % FAMILY_MAX];
+	call = &c.th->calls[c.row->family % FAMILY_MAX];
 	/* A second probe on the same code, as in is_inner(). */
 	if (call->sp == sp && call->cookie != cookie &&
 	    COOKIE_API(call->cookie) == COOKIE_API(cookie))
 		return 0;
 	/* Made by the call that ends a context, unless that was left. */
-	if (call->sp && call->ended && sp < call->sp && is_to_return(task, call->sp))
+	if (call->sp && call->ended && sp < call->sp && is_to_return(c.task, call->sp))
 		return 0;
-	context_abandon(p, call);
+	context_abandon(c.p, call);
 	call->sp = sp;
 	call->cookie = cookie;
 	call->pointer = pointer;
 	call->device = extra;
 	call->ended = call->released = 0;
 	call->number = 0;
-	switch (row->action) {
+	switch (c.row->action) {
 	case ACTION_GREEN_CONTEXT:
 		call->number = extra;
 		break;
 	case ACTION_GREEN_DESTROY:
-		green_destroy(p, call);
+		green_destroy(c.p, call);
 		break;
 	case ACTION_DEVICE_RESET:
-		call->device = (__u8)device_to_reset(p, th);
-		primary_end(p, call);
+		call->device = (__u8)device_to_reset(c.p, c.th);
+		primary_end(c.p, call);
 		break;
 	case ACTION_PRIMARY_RESET:
-		primary_end(p, call);
+		primary_end(c.p, call);
 		break;
 	case ACTION_PRIMARY_RELEASE:
-		primary_release(p, call);
+		primary_release(c.p, call);
 		break;
 	case ACTION_CONTEXT_DESTROY:
-		context_destroy(p, call);
+		context_destroy(c.p, call);
 		break;
 	default:
 		break;

@@ -75,7 +75,7 @@ static __always_inline void begin_call(struct pt_regs *ctx, struct process_image
 	th->extra = argument(ctx, row->extra_arg);
 	th->size = size_at_entry(ctx, th, row);
 	if (row->action == ACTION_UNMAP)
-		unmap_begin();
+		unmap_begin(COOKIE_API(th->cookie));
 	else if (row->action == ACTION_STREAM_END)
 		stream_leave(p, th);
 }
@@ -121,76 +121,65 @@ int api_entry(struct pt_regs *ctx)
  */
 __noinline int end_free(__u32 api, __s32 result)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
-	struct process_image *p = process_find(task);
-	const volatile struct api_row *row = row_of(api);
+	struct caller c;
 
-	if (th && p && row)
-		free_end(task, p, th, row, result);
+	if (caller_find(&c, api))
+		free_end(c.task, c.p, c.th, c.row, result);
 	return 0;
 }
 
 /* … physical memory and what is mapped, … */
-__noinline int end_physical(__u32 action, __s32 result)
+__noinline int end_physical(__u32 api, __s32 result)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
-	struct process_image *p = process_find(task);
+	struct caller c;
 
-	if (!th || !p || result)
+	if (!caller_find(&c, api) || result)
 		return 0;
-	if (action == ACTION_RETAIN)
-		physical_retained(p, th);
+	if (c.row->action == ACTION_RETAIN)
+		physical_retained(c.p, c.th);
 	else
-		physical_mapped(p, th);
+		physical_mapped(c.p, c.th);
 	return 0;
 }
 
-__noinline int end_unmap(__s32 result)
+__noinline int end_unmap(__u32 api, __s32 result)
 {
-	struct thread *th = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), NULL, 0);
+	struct caller c;
 
-	if (th)
-		unmap_end(th, result);
+	if (caller_find(&c, api))
+		unmap_end(c.th, result);
 	return 0;
 }
 
 /* … streams, … */
 __noinline int end_stream(__u32 api, __s32 result)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
-	struct process_image *p = process_find(task);
-	const volatile struct api_row *row = row_of(api);
+	struct caller c;
 
-	if (!th || !p || !row)
+	if (!caller_find(&c, api))
 		return 0;
-	if (row->action == ACTION_STREAM && !result)
-		stream_made(p, th, row);
-	else if (row->action == ACTION_STREAM_END && result)
-		stream_stays(p, th);
+	if (c.row->action == ACTION_STREAM && !result)
+		stream_made(c.p, c.th, c.row);
+	else if (c.row->action == ACTION_STREAM_END && result)
+		stream_stays(c.p, c.th);
 	return 0;
 }
 
 /* … pools, and graphs. */
 __noinline int end_other(__u32 api, __s32 result)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
-	struct process_image *p = process_find(task);
-	const volatile struct api_row *row = row_of(api);
+	struct caller c;
 
-	if (!th || !p || !row || result)
+	if (!caller_find(&c, api) || result)
 		return 0;
-	if (row->action == ACTION_POOL_GET)
-		pool_got(p, th, row);
-	else if (row->action == ACTION_POOL_SET)
-		pool_set(p, th, row);
-	else if (row->action == ACTION_NODE)
-		node_added(p, th, row);
+	if (c.row->action == ACTION_POOL_GET)
+		pool_got(c.p, c.th, c.row);
+	else if (c.row->action == ACTION_POOL_SET)
+		pool_set(c.p, c.th, c.row);
+	else if (c.row->action == ACTION_NODE)
+		node_added(c.p, c.th, c.row);
 	else
-		pool_told(p, th, row);
+		pool_told(c.p, c.th, c.row);
 	return 0;
 }
 
@@ -212,10 +201,10 @@ static __always_inline void end_call(struct pt_regs *ctx, struct process_image *
 		break;
 	case ACTION_RETAIN:
 	case ACTION_MAP:
-		end_physical(row->action, result);
+		end_physical(api, result);
 		break;
 	case ACTION_UNMAP:
-		end_unmap(result);
+		end_unmap(api, result);
 		break;
 	case ACTION_STREAM:
 	case ACTION_STREAM_END:
@@ -230,19 +219,16 @@ static __always_inline void end_call(struct pt_regs *ctx, struct process_image *
 /* The return of a context's call, if its entry was seen. */
 __noinline int context_returned(__u64 sp, __u32 cookie, __s32 result)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
-	struct process_image *p = process_find(task);
-	const volatile struct api_row *row = row_of(COOKIE_API(cookie));
 	struct context_call *call;
+	struct caller c;
 
-	if (!th || !p || !row)
+	if (!caller_find(&c, COOKIE_API(cookie)))
 		return 0;
-	call = &th->calls[row->family % FAMILY_MAX];
+	call = &c.th->calls[c.row->family % FAMILY_MAX];
 	if (call->cookie != cookie || call->sp != sp)
 		return 0;
 	call->sp = 0;
-	context_return(task, p, th, row, result);
+	context_return(c.task, c.p, c.th, c.row, result);
 	return 0;
 }
 

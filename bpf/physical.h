@@ -136,8 +136,8 @@ static __always_inline void physical_mapped(struct process_image *p, const struc
 	__sync_fetch_and_add(&handle->counts, HANDLE_MAPPING);
 }
 
-/* Functions of their own, which the verifier looks at once and not at every turn of the loops
- * below. Returns the size of the mapping; 0: none is known there, or none that ends in time.
+/* Returns the size of the mapping; 0: none is known there, or none that ends in time. A function of
+ * its own, as unmapped_one() is, for the verifier to look at once and not at every turn of a loop.
  */
 __noinline __u64 unmap_one(__u64 at, __u64 left, __u64 number)
 {
@@ -158,29 +158,27 @@ __noinline __u64 unmap_one(__u64 at, __u64 left, __u64 number)
 /* At entry: the last mapping may be what keeps the memory, whose handle is another's from then on.
  * One that was made before the probes may have others behind it.
  */
-__noinline int unmap_begin(void)
+__noinline int unmap_begin(__u32 api)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
-	struct process_image *p = process_find(task);
+	struct caller c;
 	__u64 at, left;
 	__u32 i;
 
-	if (!th || !p)
+	if (!caller_find(&c, api))
 		return 0;
-	at = th->pointer;
-	left = th->size;
-	th->number = next_id();
+	at = c.th->pointer;
+	left = c.th->size;
+	c.th->number = next_id();
 	for (i = 0; i < UNMAP_MAX && left; i++) {
-		__u64 size = unmap_one(at, left, th->number) ?: UNMAP_STEP;
+		__u64 size = unmap_one(at, left, c.th->number) ?: UNMAP_STEP;
 
-		th->spans[i] = size;
+		c.th->spans[i] = size;
 		at += size;
 		left -= size < left ? size : left;
 	}
-	th->unmapped = i;
+	c.th->unmapped = i;
 	if (left)
-		handle_lost(p);
+		handle_lost(c.p);
 	return 0;
 }
 

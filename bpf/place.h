@@ -76,22 +76,20 @@ static __always_inline void place_stream(struct process_image *p, __u64 stream, 
 /* All that is not simply the thread's context; in th->place. Global, so that the verifier
  * looks at it once.
  */
-__noinline int place_elsewhere(__u32 sort)
+__noinline int place_elsewhere(__u32 api)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
-	struct process_image *p = process_find(task);
 	struct place *place;
+	struct caller c;
 
-	if (!th || !p)
+	if (!caller_find(&c, api))
 		return 0;
-	place = &th->place;
-	if (sort == PLACE_STREAM)
-		place_stream(p, th->extra, place);
-	else if (sort == PLACE_POOL)
-		place_pool(p, th->extra, place);
+	place = &c.th->place;
+	if (c.row->place == PLACE_STREAM)
+		place_stream(c.p, c.th->extra, place);
+	else if (c.row->place == PLACE_POOL)
+		place_pool(c.p, c.th->extra, place);
 	else
-		place_properties(th->extra, place);
+		place_properties(c.th->extra, place);
 	return 0;
 }
 
@@ -107,7 +105,7 @@ static __always_inline void place_find(struct process_image *p, struct thread *t
 	if (sort == PLACE_NONE)
 		th->place.device = DEVICE_UNKNOWN;
 	else if (sort != PLACE_CURRENT)
-		place_elsewhere(sort);
+		place_elsewhere(COOKIE_API(th->cookie));
 }
 
 #endif

@@ -78,9 +78,11 @@ enum api_size {
 };
 
 enum api_place {
-	PLACE_NONE,       /* host memory, or it cannot be told */
-	PLACE_CURRENT,    /* the thread's current context */
-	PLACE_STREAM,     /* the stream's device (extra), from the pool that this uses */
+	/* Where the thread's context matters: */
+	PLACE_NONE,    /* host memory, or it cannot be told */
+	PLACE_CURRENT, /* the thread's current context */
+	PLACE_STREAM,  /* the stream's device (extra), from the pool that this uses */
+	/* Where it does not: */
 	PLACE_CONTEXT,    /* that context (extra); of streams */
 	PLACE_POOL,       /* that of the pool (extra), and so is the kind */
 	PLACE_PROPERTIES, /* CUmemAllocationProp or CUmemPoolProps (extra points to it), likewise */
