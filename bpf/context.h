@@ -111,6 +111,7 @@ static __always_inline __u32 primary_number(struct process_image *p, struct hand
 	if (number)
 		return number;
 	number = number_take(SPACE_CONTEXT_NUMBER);
+	primary->id = next_id();
 	if (__sync_val_compare_and_swap(&primary->number, 0, number))
 		number_give_back(p, SPACE_CONTEXT_NUMBER, number); /* another thread came first */
 	return primary->number;
@@ -328,32 +329,53 @@ static __always_inline void context_stays(struct process_image *p, struct contex
 	context_ended(p, call);
 }
 
-static __always_inline void context_failed(struct process_image *p, struct context_call *call,
-					   __u8 action)
+static __always_inline void primary_goes_on(struct process_image *p, struct context_call *call)
 {
 	struct live_key key = handle_key(p, SPACE_PRIMARY, call->device);
-	struct handle *primary;
+	struct handle *primary = bpf_map_lookup_elem(&handles, &key);
 	__u32 number;
 
-	if (action != ACTION_CONTEXT_DESTROY && stray_since(&key, call->number))
-		context_ended(p, call); /* by another call, see stray.h */
-	else
-		number_goes_on(SPACE_CONTEXT_NUMBER, call->ended);
-	if (action == ACTION_CONTEXT_DESTROY) {
-		context_stays(p, call);
-		return;
-	}
-	primary = bpf_map_lookup_elem(&handles, &key);
+	number_goes_on(SPACE_CONTEXT_NUMBER, call->ended);
 	if (!primary)
 		return;
 	if (call->released)
 		__sync_fetch_and_add(&primary->counts, 1);
-	if (!call->ended || stray_since(&key, call->number))
+	if (!call->ended)
 		return;
 	/* It may have been given a new one meanwhile. */
 	number = __sync_val_compare_and_swap(&primary->number, 0, call->ended);
-	if (number && number != call->ended)
+	if (number)
 		number_join(SPACE_CONTEXT_NUMBER, number, call->ended);
+	if (!stray_since(&key, call->number))
+		return;
+	__sync_val_compare_and_swap(&primary->number, call->ended, 0);
+	context_ended(p, call);
+}
+
+/* Another call may have in hand what this one has ended too, and fail: see stray.h. */
+static __always_inline void primary_ended_beside(struct process_image *p, struct context_call *call)
+{
+	struct live_key key = handle_key(p, SPACE_PRIMARY, call->device);
+	struct handle *primary;
+
+	stray_note(&key, call->number);
+	primary = bpf_map_lookup_elem(&handles, &key);
+	if (!primary || primary->id > call->number)
+		return;
+	call->ended = 0;
+	primary_end(p, call);
+	context_ended(p, call);
+}
+
+static __always_inline void context_failed(struct process_image *p, struct context_call *call,
+					   __u8 action)
+{
+	if (action != ACTION_CONTEXT_DESTROY) {
+		primary_goes_on(p, call);
+		return;
+	}
+	number_goes_on(SPACE_CONTEXT_NUMBER, call->ended);
+	context_stays(p, call);
 }
 
 static __always_inline void context_created(struct process_image *p, struct thread *th,
@@ -398,7 +420,6 @@ static __always_inline void context_return(struct task_struct *task, struct proc
 					   __s32 result)
 {
 	struct context_call *call = &th->calls[row->family % FAMILY_MAX];
-	struct live_key key = handle_key(p, SPACE_PRIMARY, call->device);
 
 	if (result) {
 		context_failed(p, call, row->action);
@@ -419,9 +440,8 @@ static __always_inline void context_return(struct task_struct *task, struct proc
 	case ACTION_DEVICE_RESET:
 	case ACTION_PRIMARY_RESET:
 	case ACTION_PRIMARY_RELEASE:
-		/* Another call may have in hand what this one has ended, and fail. */
-		if (!call->ended && call->number)
-			stray_note(&key, call->number);
+		if (call->number)
+			primary_ended_beside(p, call);
 		break;
 	case ACTION_CONTEXT_CREATE:
 		context_created(p, th, call);

@@ -65,7 +65,7 @@ __noinline __u32 number_take(__u32 space)
 	return 0;
 }
 
-#define NUMBERS_ALIKE 8 /* that end together: as often as ending one may fail meanwhile */
+#define NUMBERS_ALIKE 8 /* that end together: once more than ending one may fail beside others */
 
 /* Of this one and all that end with it. Global, likewise. */
 __noinline int number_flag(__u32 space, __u32 number, __u32 flags)
@@ -80,8 +80,7 @@ __noinline int number_flag(__u32 space, __u32 number, __u32 flags)
 		entry = bpf_map_lookup_elem(&handles, &key);
 		if (!entry)
 			break;
-		if (flags || !(entry->flags & HANDLE_ENDED))
-			entry->flags = flags;
+		entry->flags = flags;
 		/* Atomic, so that number_join() sees the flags where this does not see its number.
 		 */
 		number = __sync_fetch_and_add(&entry->number, 0);
@@ -89,29 +88,43 @@ __noinline int number_flag(__u32 space, __u32 number, __u32 flags)
 	return 0;
 }
 
+/* The last of those that end with a number. NULL where it is not known, or they are more than are
+ * left of NUMBERS_ALIKE.
+ */
+static __always_inline struct handle *number_last(const struct process_image *p, __u32 space,
+						  __u32 number, int *left)
+{
+	struct handle *last = NULL;
+
+	while (number && --*left >= 0) {
+		struct live_key key = handle_key(p, space, number);
+
+		last = bpf_map_lookup_elem(&handles, &key);
+		if (!last)
+			return NULL;
+		number = last->number;
+	}
+	return number ? NULL : last;
+}
+
 /* What has the number `old` goes on under a new one, and ends with that. */
 __noinline int number_join(__u32 space, __u32 number, __u32 old)
 {
 	struct process_image *p = process_find(bpf_get_current_task_btf());
-	struct live_key key = {};
-	struct handle *entry = NULL;
-	int i;
+	int left = NUMBERS_ALIKE;
+	struct handle *last;
 
-	for (i = 0; i < NUMBERS_ALIKE - 1 && p && number; i++) {
-		key = handle_key(p, space, number);
-		entry = bpf_map_lookup_elem(&handles, &key);
-		if (!entry)
-			return 0;
-		number = entry->number;
-	}
-	if (!p || !entry)
+	if (!p)
 		return 0;
-	if (number || __sync_val_compare_and_swap(&entry->number, 0, old)) {
+	last = number_last(p, space, old, &left);
+	if (last)
+		last = number_last(p, space, number, &left);
+	if (!last || __sync_val_compare_and_swap(&last->number, 0, old)) {
 		handle_lost(p);
 		return 0;
 	}
-	if (entry->flags)
-		number_flag(space, old, entry->flags);
+	if (last->flags)
+		number_flag(space, old, last->flags);
 	return 0;
 }
 

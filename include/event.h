@@ -97,9 +97,9 @@ _Static_assert(sizeof(struct live_value) == 32, "no padding in values");
  */
 struct handle {
 	__u64 counts; /* handles and openings; mappings, in units of HANDLE_MAPPING */
-	__u64 id;     /* of the allocation, or its own */
+	__u64 id;     /* of the allocation, or its own; of a primary context, its number's */
 	__u32 number; /* pool, context, of a stream its context's: within the image, from 1; 0:
-		       * there were too many
+		       * there were too many. Of a number: the next that ends with it
 		       */
 	__u8 kind;    /* pool: of what comes from it */
 	__s8 device;

@@ -54,6 +54,17 @@ def map_entries(pid, name):
     return list({json.dumps(e["formatted"]["key"]): e for e in dump}.values())
 
 
+# enum address_space, of what calls name besides allocations, and flags of such an entry.
+SPACE_POOL, SPACE_CONTEXT, SPACE_PRIMARY, SPACE_CONTEXT_NUMBER, SPACE_POOL_NUMBER, SPACE_STREAM = range(5, 11)
+HANDLE_ENDED, HANDLE_ENDING = 16, 32
+
+
+def handles(pid, space):
+    """[(key, value)] of one sort."""
+    entries = [e["formatted"] for e in map_entries(pid, "handles")]
+    return [(e["key"], e["value"]) for e in entries if e["key"]["space"] == space]
+
+
 def symbol_offset(library, symbol):
     """Where an exported function is, in memory and (in these libraries) in the file too."""
     nm = subprocess.run(["nm", "-D", str(library)], capture_output=True, text=True, check=True)

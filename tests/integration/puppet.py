@@ -153,9 +153,7 @@ class Watched(Puppet):
         return self.daemon.process_row(self.pid)
 
     def handles(self, space):
-        """What the kernel keeps of one sort."""
-        entries = kernel.map_entries(self.daemon.process.pid, "handles")
-        return [e for e in entries if e["formatted"]["key"]["space"] == space]
+        return kernel.handles(self.daemon.process.pid, space)
 
     def check(self, partial=()):
         """What is shown equals what the simulated driver knows, entry by entry; returns it."""

@@ -14,7 +14,7 @@ from puppet import Given, Pointer, Puppet, Value, Watched, properties
 from puppet import owner, puppet  # noqa: F401, fixtures
 
 INVALID_VALUE, OUT_OF_MEMORY, INVALID_DEVICE, NO_CONTEXT = 1, 2, 101, 201
-SPACE_CONTEXT_NUMBER, HANDLE_ENDING = 8, 32  # enum address_space, a flag of struct handle
+ENDS_KEPT_TOGETHER = 8  # NUMBERS_ALIKE
 FOLLOWED = 7  # contexts of a thread's stack that the probes keep
 
 
@@ -489,11 +489,12 @@ def test_call_that_fails_late(puppet):
 
 def is_ending(puppet):
     """A call that is to end a context has begun."""
-    entries = puppet.handles(SPACE_CONTEXT_NUMBER)
-    return any(e["formatted"]["value"]["flags"] & HANDLE_ENDING for e in entries)
+    numbers = puppet.handles(kernel.SPACE_CONTEXT_NUMBER)
+    return any(value["flags"] & kernel.HANDLE_ENDING for _, value in numbers)
 
 
-def test_reset_that_fails_beside_one_that_does_not(newborn):
+@pytest.mark.parametrize("meanwhile", [0, 1], ids=["", "allocation"])
+def test_reset_that_fails_beside_one_that_does_not(newborn, meanwhile):
     a, b = newborn.thread("a"), newborn.thread("b")
     for caller in (a, b):
         caller.cudaSetDevice(0)
@@ -501,6 +502,8 @@ def test_reset_that_fails_beside_one_that_does_not(newborn):
     newborn.simcuda_fail_late(2000, OUT_OF_MEMORY)
     slow = a.begin("cuDevicePrimaryCtxReset_v2", 0)
     wait_until(lambda: is_ending(newborn), "it has begun")
+    for _ in range(meanwhile):
+        b.cudaMalloc(OUT, MIB)
     b.cuDevicePrimaryCtxReset_v2(0)
     slow(fails=OUT_OF_MEMORY)
     assert newborn.check() == []
@@ -533,6 +536,27 @@ def test_end_that_fails_beside_an_allocation(newborn, way):
     a.cuMemAlloc_v2(OUT, MIB)
     look_again(newborn)
     assert len(newborn.check()) == 1
+
+
+def test_more_ends_that_fail_than_are_kept_together(newborn):
+    """What is then not known to end is said to be."""
+    a, b = newborn.thread("a"), newborn.thread("b")
+    a.cudaSetDevice(0)
+    b.cudaSetDevice(0)
+    b.cudaMalloc(OUT, MIB)
+    tries = 0
+    while partial(newborn.daemon, newborn.pid) == []:
+        newborn.simcuda_fail_late(700, OUT_OF_MEMORY)
+        slow = a.begin("cuDevicePrimaryCtxReset_v2", 0)
+        wait_until(lambda: is_ending(newborn), "it has begun")
+        b.cudaMalloc(OUT, MIB)
+        slow(fails=OUT_OF_MEMORY)
+        newborn.check(partial(newborn.daemon, newborn.pid))
+        tries += 1
+        assert tries < 3 * ENDS_KEPT_TOGETHER
+    assert tries >= ENDS_KEPT_TOGETHER
+    assert newborn.check(["limit"])
+    assert newborn.daemon.ctl("status")["events"]["lost"]["handles"] > 0
 
 
 def test_openings_that_end_with_their_context(puppet, owner):

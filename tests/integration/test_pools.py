@@ -3,6 +3,7 @@
 import signal
 import struct
 
+import kernel
 import pytest
 from conftest import wait_until
 from puppet import DEVICE, HOST, MIB, OUT, POSIX_FD, Alone, Given, Pointer, Puppet, properties
@@ -12,7 +13,6 @@ KIB = 1024
 RELEASE_THRESHOLD, RESERVED, RESERVED_HIGH, USED, USED_HIGH = range(4, 9)  # CUmemPool_attribute
 PINNED, MANAGED = 1, 2  # CUmemAllocationType
 INVALID_VALUE, OUT_OF_MEMORY = 1, 2
-SPACE_POOL_NUMBER = 9  # enum address_space
 NUMBERS_A_LOOK = 256  # handed out before the daemon looks which are free again
 POOLS_TOLD_APART = 1023  # of a process, at a time
 
@@ -94,7 +94,7 @@ def test_more_pools_than_are_told_apart(puppet):
         puppet.cuMemPoolDestroy(one)
     for _ in range(NUMBERS_A_LOOK):
         puppet.cuMemPoolDestroy(puppet.cuMemPoolCreate(OUT, device))
-    wait_until(lambda: len(puppet.handles(SPACE_POOL_NUMBER)) < 20, "numbers are free again")
+    wait_until(lambda: len(puppet.handles(kernel.SPACE_POOL_NUMBER)) < 20, "numbers are free again")
     for _ in range(POOLS_TOLD_APART // 2):
         pool = puppet.cuMemPoolCreate(OUT, device)
     puppet.cuMemAllocFromPoolAsync(OUT, 3 * MIB, pool, 0)
@@ -152,7 +152,7 @@ def test_numbers_are_found_among_many_in_use(puppet):
         for _ in range(NUMBERS_A_LOOK):
             puppet.cuMemPoolDestroy(puppet.cuMemPoolCreate(OUT, device))
         wait_until(
-            lambda: len(puppet.handles(SPACE_POOL_NUMBER)) <= len(kept) + NUMBERS_A_LOOK,
+            lambda: len(puppet.handles(kernel.SPACE_POOL_NUMBER)) <= len(kept) + NUMBERS_A_LOOK,
             "numbers are free",
         )
     last = puppet.cuMemPoolCreate(OUT, device)

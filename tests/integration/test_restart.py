@@ -16,6 +16,7 @@ from puppet import MIB, OUT, Pointer, Puppet, properties
 
 JUMP = BUILD / "workloads" / "jump"
 COUNT = 25
+OUT_OF_MEMORY = 2
 
 
 def leak(workload, *options, **environment):
@@ -86,6 +87,38 @@ def test_what_is_counted_of_a_process_goes_on(restart, workload, tmp_path):
     assert counted() == times(2)
     step(old[2])
     assert counted() == times(3)
+
+
+def test_context_that_is_ended_while_the_daemon_is_killed(restart, workload, tmp_path):
+    """An end that fails while no daemon runs, beside allocations in that context and on a stream."""
+    puppet = Puppet.start(workload, tmp_path)
+    options = ("--pid", str(puppet.pid))
+    daemon = restart(*options)
+    slow_one = puppet.thread("slow")
+    slow_one.cudaSetDevice(1)
+    stream = slow_one.cudaStreamCreate(OUT)
+    slow_one.cudaMalloc(OUT, MIB)
+    puppet.cudaSetDevice(1)
+    puppet.simcuda_fail_late(3000, OUT_OF_MEMORY)
+    slow = slow_one.begin("cuDevicePrimaryCtxReset_v2", 1)
+
+    def is_ending():
+        numbers = kernel.handles(daemon.process.pid, kernel.SPACE_CONTEXT_NUMBER)
+        return any(value["flags"] & kernel.HANDLE_ENDING for _, value in numbers)
+
+    def meanwhile():
+        puppet.cudaMalloc(OUT, MIB)
+        slow(fails=OUT_OF_MEMORY)
+        puppet.cudaSetDevice(0)
+        puppet.cudaMallocAsync(OUT, MIB, stream)
+
+    wait_until(is_ending, "it has begun")
+    daemon = restart.again(daemon, signal.SIGKILL, *options, meanwhile=meanwhile)
+    assert [a["device"] for a in puppet.shown(daemon)] == [1, 1, 1]
+    puppet.cuDevicePrimaryCtxReset_v2(1)
+    wait_until(lambda: len(daemon.allocs(puppet.pid)) == 1, "what is in no context is left")
+    assert [a["api"] for a in puppet.shown(daemon)] == ["cudaMallocAsync"]
+    assert daemon.process_row(puppet.pid)["partial"] == ["late_attach"]
 
 
 def test_who_it_was_stays_known(restart, workload):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stream-ordered memory is on the device of its stream, whichever is the thread's."""
+import kernel
 import pytest
 from conftest import wait_until
 from puppet import MIB, OUT, Puppet
@@ -7,7 +8,6 @@ from puppet import puppet  # noqa: F401, a fixture
 
 OUT_OF_MEMORY = 2
 LEGACY, PER_THREAD = 1, 2  # default streams, as 0 is
-SPACE_STREAM = 10  # enum address_space
 CREATE = [
     ("cudaStreamCreate",),
     ("cudaStreamCreateWithFlags", 1),
@@ -53,12 +53,12 @@ def test_handle_of_a_stream_that_is_no_more(puppet, destroy):
     getattr(puppet, destroy)(stream, fails=OUT_OF_MEMORY)
     assert where(puppet, puppet.cudaMallocAsync(OUT, MIB, stream)) == 1
     getattr(puppet, destroy)(stream)
-    assert puppet.handles(SPACE_STREAM) == []
+    assert puppet.handles(kernel.SPACE_STREAM) == []
     others = [make(puppet, CREATE[0], 0)]
     while others[-1] != stream:
         others.append(make(puppet, CREATE[0], 0))
     assert where(puppet, puppet.cudaMallocAsync(OUT, MIB, stream)) == 0
-    assert len(puppet.handles(SPACE_STREAM)) == len(others)
+    assert len(puppet.handles(kernel.SPACE_STREAM)) == len(others)
     assert puppet.calls()["frees_unknown"] == puppet.calls()["failed_frees"] == 0
 
 
@@ -75,13 +75,13 @@ def test_streams_that_end_with_their_context(puppet):
     for _ in range(5):
         contexts.append(puppet.cuCtxCreate_v4(OUT, 0, 0, 1))
         puppet.cuStreamCreate(OUT, 1)
-    assert len(puppet.handles(SPACE_STREAM)) == 6
+    assert len(puppet.handles(kernel.SPACE_STREAM)) == 6
     for context in contexts:
         puppet.cuCtxDestroy_v2(context)
 
     def only_one_is_left():
         puppet.cuCtxDestroy_v2(puppet.cuCtxCreate_v4(OUT, 0, 0, 1))  # for the daemon to look
-        return [e["formatted"]["key"]["addr"] for e in puppet.handles(SPACE_STREAM)] == [kept]
+        return [key["addr"] for key, _ in puppet.handles(kernel.SPACE_STREAM)] == [kept]
 
     wait_until(only_one_is_left, "they are gone")
     assert where(puppet, puppet.cudaMallocAsync(OUT, MIB, kept)) == 1

@@ -22,9 +22,7 @@ USED = (str(SIM / "libcuda.so.1"), str(SIM / "libcudart.so.13"))
 RACE = BUILD / "workloads" / "race"
 RACES = 20_000
 LATER = [(), ("deeper",), ("deeper", "other"), ("deeper", "other", "above")]
-# enum address_space
-SPACE_POOL, SPACE_CONTEXT, SPACE_PRIMARY, SPACE_CONTEXT_NUMBER, SPACE_POOL_NUMBER = range(5, 10)
-HANDLE_ENDED, POOL_OF_DEVICE = 16, 1 << 63
+POOL_OF_DEVICE = 1 << 63
 NOTHING, FAILED = 1, 2  # columns of its counts
 ROUNDS = 5
 MANY_CALLS = 7000  # of each thread and round
@@ -88,21 +86,15 @@ def test_every_call_is_counted_once(alone):
     assert_counted(daemon.ctl("status"), churn)
 
 
-def handles(daemon, space):
-    """[(key, value)] of one sort."""
-    entries = [e["formatted"] for e in kernel.map_entries(daemon.process.pid, "handles")]
-    return [(e["key"], e["value"]) for e in entries if e["key"]["space"] == space]
-
-
 def pool_numbers(daemon, ended):
     """Those in use, or whose pool is no more."""
-    entries = handles(daemon, SPACE_POOL_NUMBER)
-    return {key["addr"] for key, value in entries if bool(value["flags"] & HANDLE_ENDED) == ended}
+    entries = kernel.handles(daemon.process.pid, kernel.SPACE_POOL_NUMBER)
+    return {key["addr"] for key, value in entries if bool(value["flags"] & kernel.HANDLE_ENDED) == ended}
 
 
 def pool_numbers_known(daemon):
     """Those of pools that have a handle, and of the devices' own."""
-    entries = handles(daemon, SPACE_POOL)
+    entries = kernel.handles(daemon.process.pid, kernel.SPACE_POOL)
     return {v["id"] if k["addr"] & POOL_OF_DEVICE else v["number"] for k, v in entries}
 
 
@@ -266,6 +258,6 @@ def test_two_threads_end_one_thing_at_once(start_daemon, workload, tmp_path, wha
         entries = kernel.map_entries(daemon.process.pid, "handles")
         return sorted(entry["formatted"]["key"]["space"] for entry in entries)
 
-    left = [SPACE_CONTEXT, SPACE_PRIMARY, SPACE_CONTEXT_NUMBER]
+    left = [kernel.SPACE_CONTEXT, kernel.SPACE_PRIMARY, kernel.SPACE_CONTEXT_NUMBER]
     wait_until(lambda: spaces()[:4] == left, "the first context is left, and all numbers are free")
     assert kernel.map_entries(daemon.process.pid, "mappings") == []
