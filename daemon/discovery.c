@@ -351,7 +351,9 @@ static int arm(struct discovery *d, pid_t pid, int fd, const char *path, enum ap
 /* A runtime allocates through the driver, whose own probes see what is missed in it. */
 static bool is_excused(const struct discovery *d, int family)
 {
-	for (size_t i = 0; i < d->n_libraries && family == FAMILY_CUDART; i++)
+	if (family != FAMILY_CUDART)
+		return false;
+	for (size_t i = 0; i < d->n_libraries; i++)
 		if (d->libraries[i]->family == FAMILY_CUDA)
 			return true;
 	return false;

@@ -394,7 +394,7 @@ int probes_each_image(const struct probes *p, probes_image_fn fn, void *userdata
 		if (r != 0)
 			return r;
 	}
-	return -EAGAIN; /* some may not have been reached */
+	return -EAGAIN;
 }
 
 int probes_stack(const struct probes *p, uint32_t image, uint64_t id, uint64_t ret[STACK_WORDS])

@@ -103,6 +103,7 @@ typedef int (*probes_mapping_fn)(const struct live_key *key, const struct mappin
 				 void *userdata);
 int probes_each_mapping(const struct probes *p, probes_mapping_fn fn, void *userdata);
 typedef int (*probes_image_fn)(pid_t pid, const struct process_image *image, void *userdata);
+/* -EAGAIN: so many came and went that some may not have been reached. */
 int probes_each_image(const struct probes *p, probes_image_fn fn, void *userdata);
 
 /* Copies an interned stack, header and words; -ENOENT where it was never stored. */

@@ -5,13 +5,10 @@
 #include "python_reader.h"
 #include "reply.h"
 
-/* Of a kind that nothing is seen of, what a process took before it was tracked may be all there is.
- */
-static bool is_known(const struct process *p, enum memory_kind kind)
+/* Where nothing is seen, what a process took before it was tracked may be all there is. */
+static bool is_known(const struct process *p, uint64_t seen)
 {
-	if (!kind_is_tracked(kind))
-		return false;
-	return p->usage[kind].count > 0 || !(p->partial & 1U << PARTIAL_LATE_ATTACH);
+	return seen > 0 || !(p->partial & 1U << PARTIAL_LATE_ATTACH);
 }
 
 static void write_outstanding(struct json_writer *out, const char *key, const struct process *p)
@@ -20,7 +17,8 @@ static void write_outstanding(struct json_writer *out, const char *key, const st
 	for (int kind = 0; kind < KIND_MAX; kind++) {
 		const char *name = kind_name((enum memory_kind)kind);
 
-		if (!is_known(p, (enum memory_kind)kind)) { /* null, not 0 */
+		if (!kind_is_tracked((enum memory_kind)kind) ||
+		    !is_known(p, p->usage[kind].count)) { /* null, not 0 */
 			jw_null(out, name);
 			continue;
 		}
@@ -62,8 +60,8 @@ static void write_reserved(struct json_writer *out, const struct pool *pool)
 
 static void write_used(struct json_writer *out, const struct process *p, const struct pool *pool)
 {
-	if (pool->is_own && pool->count == 0 && p->partial & 1U << PARTIAL_LATE_ATTACH) {
-		jw_null(out, "used"); /* as in is_known() */
+	if (pool->is_own && !is_known(p, pool->count)) {
+		jw_null(out, "used");
 		jw_null(out, "count");
 		jw_null(out, "high_water");
 		return;
@@ -98,8 +96,8 @@ static void write_pools(struct json_writer *out, const struct process *p)
 static void write_graph_nodes(struct json_writer *out, const struct process *p,
 			      const struct process_image *image)
 {
-	if (image->node_allocs + image->node_frees == 0 && p->partial & 1U << PARTIAL_LATE_ATTACH) {
-		jw_null(out, "graph_nodes"); /* as in is_known() */
+	if (!is_known(p, (uint64_t)image->node_allocs + image->node_frees)) {
+		jw_null(out, "graph_nodes");
 		return;
 	}
 	jw_begin_object(out, "graph_nodes");

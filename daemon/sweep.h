@@ -38,8 +38,8 @@ bool sweep_has_ended(const struct sweep *sweep, uint32_t image, uint32_t context
 
 /* Gives numbers back of which the sweep before has found the same, and no allocation names them: a
  * call that was under way then has been recorded since. What that has found (sweep->before) becomes
- * what this one has. `is_named` says whether allocations may name a
- * number. Returns whether another sweep will find more to give back.
+ * what this one has. `is_named` says whether allocations may name a number. Returns whether another
+ * sweep will find more to give back.
  */
 bool sweep_give_back(struct sweep *sweep,
 		     bool (*is_named)(const struct live_key *number, void *userdata));

@@ -382,6 +382,7 @@ static int compare_with_kernel(struct repair *repair)
 		r = repair_ended(repair);
 	if (r < 0)
 		return r;
+	repair->tracker->sweep = repair->tracker->sweep == 1 ? 2 : 1;
 	table_foreach (&repair->tracker->processes, struct process_ref, ref)
 		pools_compare(&ref->process->pools);
 	r = sweep_run(&repair->sweep);
@@ -432,25 +433,22 @@ static void repair(struct tracker *t, bool more)
 	int r = -ENOMEM;
 
 	t->is_behind = more;
-	t->sweep = t->sweep == 1 ? 2 : 1;
 	if (repair) {
 		repair->sweep.pool = repair_pool;
 		repair->sweep.before = &t->ended;
 		r = compare_with_kernel(repair);
 		repair_done(repair);
 	}
-	if (r == -EAGAIN) { /* too much goes on */
-		t->is_behind = true;
-		pace_ran(&t->repairs, began, REPAIR_REST, REPAIR_INTERVAL_NS, REPAIR_REST_MAX_NS);
-		return;
-	}
 	if (r < 0) {
-		log_error("tables could not be repaired from the live map: %s", strerror(-r));
-		return;
+		t->is_behind = true;
+		log_limited(LOG_LEVEL_ERROR,
+			    "tables could not be repaired from the live map, to be tried again: %s",
+			    r == -EAGAIN ? "processes come and go too fast" : strerror(-r));
+	} else {
+		t->litter = 0;
+		table_foreach (&t->processes, struct process_ref, ref)
+			repair_freed(t, ref->process);
 	}
-	t->litter = 0;
-	table_foreach (&t->processes, struct process_ref, ref)
-		repair_freed(t, ref->process);
 	pace_ran(&t->repairs, began, REPAIR_REST, REPAIR_INTERVAL_NS, REPAIR_REST_MAX_NS);
 }
 
