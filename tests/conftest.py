@@ -26,8 +26,15 @@ WITHOUT_TOOLKIT = (
     "unshare", "--mount", "sh", "-c",
     'for d in /usr/local/cuda*/; do [ ! -d "$d" ] || mount -t tmpfs none "$d"; done; exec "$@"', "sh",
 )  # fmt: skip
-# A daemon with a ring buffer of four pages, and that waits for nothing as long as others do.
-SMALL = BUILD / "small" / BIN.resolve().relative_to(BUILD) / "srtleakd"
+
+
+def built_as(name):
+    """A daemon with other bounds (tests.mk)."""
+    return BUILD / name / BIN.resolve().relative_to(BUILD) / "srtleakd"
+
+
+# One with a ring buffer of four pages, and that waits for nothing as long as others do.
+SMALL = built_as("small")
 PATIENCE = 20.0  # seconds
 DEADLINE = 120  # seconds, for one test
 GRACE = 3.0  # seconds, for a daemon to end

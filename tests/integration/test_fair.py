@@ -11,11 +11,11 @@ import time
 import kernel
 import pytest
 from churn import CHURN, Churn, assert_conserved, assert_equal_to_ledger
-from conftest import BIN, BUILD, SIM, as_entries, read_ledger, wait_until
+from conftest import BIN, BUILD, SIM, as_entries, built_as, read_ledger, wait_until
 
 PYTHON = "/usr/bin/python3"
 GREEDY = BUILD / "workloads" / "greedy"
-NARROW = BUILD / "narrow" / BIN.resolve().relative_to(BUILD) / "srtleakd"
+NARROW = built_as("narrow")
 NARROW_LIVE_OWN, NARROW_HANDLES = 64, 16384
 CULPRIT, OTHER = 42101, 42102  # users
 MIB = 1 << 20

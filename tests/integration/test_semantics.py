@@ -13,6 +13,7 @@ from puppet import owner, puppet  # noqa: F401, fixtures
 
 PAGE = 2 * MIB  # granularity of physical memory
 ACCESS = Given(struct.pack("<IiI", DEVICE, 0, 3))  # CUmemAccessDesc: read and write on device 0
+NESTED_CALLS = 500
 UNMAP_MAX = 64  # mappings that the probes follow through one call
 INVALID_VALUE, OUT_OF_MEMORY = 1, 2
 
@@ -136,6 +137,17 @@ def test_library_that_calls_its_own_functions(puppet):
     assert after["frees_matched"] == before["frees_matched"] + 1
     assert after["frees_unknown"] == 0
     assert puppet.daemon.ctl("status")["events"]["lost"]["lost_return"] == 0
+
+
+def test_library_that_calls_its_own_functions_while_others_map(puppet):
+    """The kernel cannot always say then whose code it is that calls."""
+    puppet.cudaFree(0)  # a context
+    puppet.ask(mappings=True)
+    for _ in range(NESTED_CALLS):
+        puppet.simcuda_nest_next()
+        puppet.cuMemAllocManaged(OUT, MIB, 1)
+    assert {a["api"] for a in puppet.check()} == {"cuMemAllocManaged"}
+    assert puppet.calls()["allocs_seen"] == NESTED_CALLS
 
 
 def test_range_that_is_taken_while_it_is_unmapped(puppet):

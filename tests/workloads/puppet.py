@@ -8,6 +8,7 @@
       of these bytes, which are given back as they are after the call, or {"value": HEX}: a
       structure, passed by value.
       With "later": true it prints {} at once; {"thread": NAME, "end": true} prints the result.
+  {"mappings": true}        a thread maps and unmaps memory from now on, and prints {}
   {"exec": true}            becomes the same program anew
   {"fork": [FIFO, FIFO]}    a child does the same, with these for stdin and stdout
 
@@ -15,6 +16,7 @@ Once it is ready (or a child, or anew) it prints {"pid": PID}; the end of stdin 
 """
 import ctypes
 import json
+import mmap
 import os
 import queue
 import sys
@@ -68,6 +70,11 @@ def say(what):
     print(json.dumps(what), flush=True)
 
 
+def map_and_unmap():
+    while True:
+        mmap.mmap(-1, 1 << 20).close()
+
+
 def become_child(ways):
     for descriptor, (path, flags) in enumerate(zip(ways, (os.O_RDONLY, os.O_WRONLY))):
         opened = os.open(path, flags)
@@ -81,7 +88,10 @@ def main():
     say({"pid": os.getpid()})
     while line := sys.stdin.readline():
         request = json.loads(line)
-        if "exec" in request:
+        if "mappings" in request:
+            threading.Thread(target=map_and_unmap, daemon=True).start()
+            say({})
+        elif "exec" in request:
             os.execv(sys.executable, [sys.executable, *sys.argv])
         elif "fork" in request:
             if os.fork() == 0:
