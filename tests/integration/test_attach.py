@@ -176,6 +176,7 @@ def test_process_older_than_the_daemon_that_loads_later(start_daemon, workload):
     daemon = start_daemon()
     assert process.pid not in daemon.pids()
     step_to(process, "loaded")
+    wait_until(lambda: known(daemon, process.pid)["python"], "its Python is known")
     step_to(process, "allocated")
     count_is(daemon, process.pid, 1)
     assert daemon.process_row(process.pid)["partial"] == []
