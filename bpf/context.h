@@ -36,10 +36,11 @@ static __always_inline bool was_seen(struct task_struct *task, __u32 cookie, __u
 }
 
 /* A thread all of whose calls were seen has no context to begin with. Of others nothing is known
- * until they choose one; and so it is again when calls have gone unseen meanwhile.
+ * until they choose one; and so it is again when calls have gone unseen meanwhile. One that was
+ * refused has no record until it is seen.
  */
-static __always_inline void contexts_begin(struct task_struct *task, struct thread *th,
-					   __u32 cookie)
+static __always_inline void contexts_begin(struct task_struct *task, const struct process_image *p,
+					   struct thread *th, __u32 cookie)
 {
 	bool is_first = !th->contexts_ns, is_known;
 	__u64 since_ns;
@@ -47,7 +48,7 @@ static __always_inline void contexts_begin(struct task_struct *task, struct thre
 	if (th->contexts_ns > newest_unseen_ns)
 		return;
 	since_ns = th->contexts_ns ?: th->began_ns ?: task->start_boottime;
-	is_known = was_seen(task, cookie, since_ns);
+	is_known = was_seen(task, cookie, since_ns) && (!is_first || since_ns > p->unseen_ns);
 	th->contexts_ns = bpf_ktime_get_boot_ns();
 	if (is_known && !is_first)
 		return;
@@ -403,7 +404,7 @@ static __always_inline void context_created(struct process_image *p, struct thre
 static __always_inline void primary_retained(struct task_struct *task, struct process_image *p,
 					     const struct context_call *call)
 {
-	bool is_whole = was_seen(task, call->cookie, task->group_leader->start_boottime);
+	bool is_whole = was_seen(task, call->cookie, p->start_ns) && !p->unseen_ns;
 	struct handle *primary = primary_get(p, call->device, is_whole);
 	struct live_key key = handle_key(p, SPACE_CONTEXT, read_user_u64(call->pointer));
 	struct handle *known = bpf_map_lookup_elem(&handles, &key);

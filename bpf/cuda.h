@@ -95,16 +95,17 @@ int api_entry(struct pt_regs *ctx)
 	th = thread_get(task);
 	if (!th)
 		return 0;
-	contexts_begin(task, th, cookie);
+	if (row->action < ACTION_CONTEXTS && th->outer_sp && is_inner(ctx, task, th, cookie))
+		return 0;
+	p = process_get(task);
+	if (p)
+		contexts_begin(task, p, th, cookie);
 	if (row->action >= ACTION_CONTEXTS) {
-		if (process_get(task))
+		if (p)
 			context_entry(PT_REGS_SP(ctx), argument(ctx, row->pointer_arg),
 				      argument(ctx, row->extra_arg), cookie);
 		return 0;
 	}
-	if (th->outer_sp && is_inner(ctx, task, th, cookie))
-		return 0;
-	p = process_get(task);
 	if (th->outer_sp)
 		abandon();
 	th->outer_sp = PT_REGS_SP(ctx);

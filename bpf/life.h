@@ -21,6 +21,8 @@ static __always_inline void image_end(struct task_struct *task, __u32 type)
 		bpf_map_delete_elem(&forked, &tgid);
 	if (bpf_map_lookup_elem(&tracked, &tgid))
 		bpf_map_delete_elem(&tracked, &tgid);
+	if (bpf_map_lookup_elem(&refused, &tgid))
+		bpf_map_delete_elem(&refused, &tgid);
 	policy = bpf_map_lookup_elem(&policies, &tgid);
 	if (policy && (type == EVENT_EXIT || !policy->fixed))
 		bpf_map_delete_elem(&policies, &tgid);

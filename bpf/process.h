@@ -33,20 +33,43 @@ static __always_inline bool is_left_out(struct task_struct *task)
 	return is_ignored(task) || (!process_find(task) && bpf_map_lookup_elem(&refused, &tgid));
 }
 
-/* Each process is counted once, and asks again at its next call. */
-static __always_inline void refuse(__u32 tgid, __u64 start_ticks)
+static __always_inline bool was_refused(__u32 tgid, __u64 start_ticks)
 {
 	__u64 *known = bpf_map_lookup_elem(&refused, &tgid);
 
-	if (known && *known == start_ticks)
+	return known && *known == start_ticks;
+}
+
+/* What a process did while there was no room for it is not known. Of two threads one may be refused
+ * while the other finds room: each looks when it has noted its own, so one sees the other's.
+ */
+static __always_inline void process_refused_before(struct task_struct *task)
+{
+	struct process_image *p = process_find(task);
+	__u32 tgid = task->tgid;
+
+	if (!p || !was_refused(tgid, p->start_ns / NS_PER_TICK))
+		return;
+	p->unseen_ns = bpf_ktime_get_boot_ns();
+	p->was_refused = 1;
+	bpf_map_delete_elem(&refused, &tgid);
+}
+
+/* Each process is counted once, and asks again at its next call. */
+static __always_inline void refuse(__u32 tgid, __u64 start_ticks)
+{
+	if (was_refused(tgid, start_ticks))
 		return;
 	bpf_map_update_elem(&refused, &tgid, &start_ticks, BPF_ANY);
 	count(COUNTER_DROPPED_PROCESSES);
 }
 
-/* Makes the image of the current task's process, where there is room for it. */
-static __always_inline void process_begin(struct task_struct *task)
+/* Makes the image of the current task's process, where there is room for it. Global, so that the
+ * verifier looks at it once.
+ */
+__noinline int process_begin(void)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct process_image fresh = {
 		.start_ns = task->group_leader->start_boottime,
 		.granted = LIVE_OWN,
@@ -57,17 +80,21 @@ static __always_inline void process_begin(struct task_struct *task)
 	fresh.image = __sync_fetch_and_add(&last_image, 1) + 1;
 	if (!grant_begin(fresh.image, tgid)) {
 		refuse(tgid, fresh.start_ns / NS_PER_TICK);
-		return;
+		process_refused_before(task);
+		return 0;
 	}
 	/* A predecessor's only: another thread may have come first since the look above. */
 	old = bpf_map_lookup_elem(&processes, &tgid);
 	if (old && old->start_ns != fresh.start_ns)
 		bpf_map_delete_elem(&processes, &tgid);
 	/* Another thread may come first; then its image is the one. */
-	if (bpf_map_update_elem(&processes, &tgid, &fresh, BPF_NOEXIST))
+	if (bpf_map_update_elem(&processes, &tgid, &fresh, BPF_NOEXIST)) {
 		grant_end(fresh.image);
-	else
-		emit_life(EVENT_START, fresh.image, 0);
+		return 0;
+	}
+	process_refused_before(task);
+	emit_life(EVENT_START, fresh.image, 0);
+	return 0;
 }
 
 /* Finds or makes the image of the current task's process; NULL where it is not to be
@@ -81,8 +108,16 @@ static __always_inline struct process_image *process_get(struct task_struct *tas
 		return p;
 	if (is_ignored(task))
 		return NULL;
-	process_begin(task);
+	process_begin();
 	return process_find(task);
+}
+
+/* Its next call asks again, and does not know then what it did before. */
+static __always_inline void thread_refused(struct process_image *p)
+{
+	count(COUNTER_LOST_THREAD);
+	__sync_fetch_and_add(&p->over_limit, 1);
+	p->unseen_ns = bpf_ktime_get_boot_ns();
 }
 
 /* Makes the record of a thread that calls for the first time; it lives as long as the thread. */
@@ -94,8 +129,7 @@ static __always_inline struct thread *thread_begin(struct task_struct *task)
 	if (!p)
 		return NULL; /* and the call is none of ours */
 	if (!grant_take(p->image, SHARED_THREADS, 1)) {
-		count(COUNTER_LOST_THREAD);
-		__sync_fetch_and_add(&p->over_limit, 1);
+		thread_refused(p);
 		return NULL;
 	}
 	th = bpf_task_storage_get(&threads, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -103,8 +137,7 @@ static __always_inline struct thread *thread_begin(struct task_struct *task)
 		th->member = p->image;
 		return th;
 	}
-	count(COUNTER_LOST_THREAD);
-	__sync_fetch_and_add(&p->over_limit, 1);
+	thread_refused(p);
 	grant_return(p->image, SHARED_THREADS, 1);
 	return NULL;
 }

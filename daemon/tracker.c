@@ -167,6 +167,31 @@ static void allocated(struct tracker *t, struct process *p, const struct event *
 	tell(t, p, event);
 }
 
+/* What a process did before there was room for it is not known. */
+#define REFUSED (1U << PARTIAL_LIMIT | 1U << PARTIAL_LATE_ATTACH)
+
+static void note_losses(struct tracker *t, struct process *p)
+{
+	struct process_image image;
+
+	if (!p->image && grants_refused(probes_grants(t->probes), p->pid, p->start_ticks)) {
+		p->partial |= REFUSED;
+		roster_note(p, t->probes);
+	}
+	if (!p->image || probes_image(t->probes, p->pid, &image) < 0 || image.image != p->image)
+		return;
+	if (image.lost_events != p->lost_events)
+		watch_lost(&t->watch, p, image.lost_events - p->lost_events);
+	p->lost_events = image.lost_events;
+	if (image.was_refused)
+		p->partial |= REFUSED;
+	if (image.over_limit > 0)
+		p->partial |= 1U << PARTIAL_LIMIT;
+	if (image.lost_returns > 0)
+		p->partial |= 1U << PARTIAL_LOST;
+	roster_note(p, t->probes);
+}
+
 void tracker_event(const struct event *event, void *userdata)
 {
 	struct tracker *t = userdata;
@@ -211,7 +236,10 @@ void tracker_event(const struct event *event, void *userdata)
 	case EVENT_EXIT:
 		roster_end(t, p, event->time_ns, event->size);
 		break;
-	default: /* EVENT_START: known by now */
+	case EVENT_START:
+		note_losses(t, p);
+		break;
+	default:
 		break;
 	}
 }
@@ -471,26 +499,6 @@ static void sweep_litter(struct tracker *t)
 	if (probes_each_image(t->probes, note_running, repair) == 0)
 		(void)sweep_run(&repair->sweep);
 	repair_done(repair);
-}
-
-static void note_losses(struct tracker *t, struct process *p)
-{
-	struct process_image image;
-
-	if (!p->image && grants_refused(probes_grants(t->probes), p->pid, p->start_ticks)) {
-		p->partial |= 1U << PARTIAL_LIMIT;
-		roster_note(p, t->probes);
-	}
-	if (!p->image || probes_image(t->probes, p->pid, &image) < 0 || image.image != p->image)
-		return;
-	if (image.lost_events != p->lost_events)
-		watch_lost(&t->watch, p, image.lost_events - p->lost_events);
-	p->lost_events = image.lost_events;
-	if (image.over_limit > 0)
-		p->partial |= 1U << PARTIAL_LIMIT;
-	if (image.lost_returns > 0)
-		p->partial |= 1U << PARTIAL_LOST;
-	roster_note(p, t->probes);
 }
 
 void tracker_recover(struct tracker *t)

@@ -145,11 +145,12 @@ struct process_image {
 	__u32 contexts;      /* numbers given out */
 	__u32 pools;         /* likewise */
 	__u32 frees_unknown; /* frees that succeeded whose pointer was never seen */
-	__u32 zero;
+	__u32 was_refused;   /* it had called before there was room for it */
 	__u32 node_allocs, node_frees; /* memory nodes that joined graphs */
 	__u64 node_bytes;
+	__u64 unseen_ns; /* until then threads were refused, CLOCK_BOOTTIME; 0: none was */
 };
-_Static_assert(sizeof(struct process_image) == 64, "no padding in values");
+_Static_assert(sizeof(struct process_image) == 72, "no padding in values");
 
 /* What an image holds of each pool (share.h), its own part included, keyed by image. The daemon
  * gives it back when all that the image held is out of the maps.

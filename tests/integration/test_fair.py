@@ -12,6 +12,7 @@ import kernel
 import pytest
 from churn import CHURN, Churn, assert_conserved, assert_equal_to_ledger
 from conftest import BIN, BUILD, SIM, as_entries, built_as, read_ledger, wait_until
+from puppet import OUT, PROGRAM, Puppet
 
 PYTHON = "/usr/bin/python3"
 GREEDY = BUILD / "workloads" / "greedy"
@@ -25,6 +26,8 @@ CHUNKS_SHARED = (1 << 16) - 4096 * 4
 CHUNKS_OWN = 4
 HANDLES_OWN = 16
 THREADS_OWN = 2
+THREADS = 40
+THREAD_GRANTS = 4  # enum shared
 SITES = 4096  # of one process
 COPIES = 1000  # of a library
 STACKS = 1_000_000
@@ -63,6 +66,14 @@ class Playground:
     def others(self, daemon):
         """Ordinary processes: of the culprits' user, and of another."""
         return Others(daemon, [self.churn(CULPRIT), self.churn(OTHER)])
+
+    def python(self):
+        """An interpreter that the daemon tracks."""
+        return shutil.copy2(os.path.realpath(PYTHON), self.path / "python")
+
+    def puppet(self):
+        process = self.start(self.python(), PROGRAM).process
+        return Puppet(self.path, process.stdout, process.stdin)
 
     def greedy(self, what, count, processes=1, uid=CULPRIT, libraries=None):
         """Returns the workload, its pids and their ledgers, as soon as it has all that it wants."""
@@ -150,9 +161,13 @@ def assert_small(daemon):
     assert resident(daemon) < allowed
 
 
-def is_marked(daemon, pid):
+def partial(daemon, pid):
     row = daemon.process_row(pid)
-    return row and "limit" in row["partial"]
+    return row["partial"] if row else []
+
+
+def is_marked(daemon, pid):
+    return "limit" in partial(daemon, pid)
 
 
 def granted(daemon):
@@ -409,6 +424,56 @@ def test_more_processes_than_there_is_room_for(narrow, playground, uid):
     others.rounds()
 
 
+def test_process_that_is_refused_and_admitted_later(narrow, playground):
+    """What it did meanwhile is not known."""
+    puppet = playground.puppet()
+    before = granted(narrow)
+    culprits, _ = playground.greedy("blocks", 3, processes=100, uid=0)
+    early = puppet.thread("early")
+    early.cudaSetDevice(1)
+    early.cudaMalloc(OUT, MIB)
+    both = ["late_attach", "limit"]
+    wait_until(lambda: partial(narrow, puppet.pid) == both, "it is marked")
+    assert set(narrow.process_row(puppet.pid)["outstanding"].values()) == {None}
+    culprits.kill()
+    wait_until(lambda: granted(narrow)[0] <= before[0] + 1, "their images are returned")
+    puppet.cudaMalloc(OUT, 2 * MIB)
+    early.cudaMalloc(OUT, 3 * MIB)
+    puppet.thread("late").cudaMalloc(OUT, 4 * MIB)
+    early.cudaSetDevice(1)
+    early.cudaMalloc(OUT, 5 * MIB)
+    wait_until(lambda: len(narrow.allocs(puppet.pid)) == 4, "what it takes now is shown")
+    devices = {a["size"] // MIB: a["device"] for a in narrow.allocs(puppet.pid)}
+    assert devices == {2: 0, 3: None, 4: 0, 5: 1}  # the runtime chooses at its first call
+    assert partial(narrow, puppet.pid) == both
+
+
+def test_threads_that_are_refused_and_admitted_later(narrow, playground):
+    """Their devices are not known until they choose one again."""
+    puppet = playground.puppet()
+    before = granted(narrow)
+    culprits, _ = playground.greedy("threads", 40, processes=20, uid=0)
+    threads = [puppet.thread(str(i)) for i in range(THREADS)]
+    for thread in threads:
+        thread.cudaSetDevice(1)
+    (admitted,) = [
+        e["formatted"]["value"]["used"][THREAD_GRANTS]
+        for e in kernel.map_entries(narrow.process.pid, "grants")
+        if e["formatted"]["value"]["tgid"] == puppet.pid
+    ]
+    assert THREADS_OWN <= admitted < THREADS and lost(narrow, "thread_storage") > 0
+    culprits.kill()
+    wait_until(lambda: granted(narrow)[THREAD_GRANTS] <= before[THREAD_GRANTS] + THREADS, "room")
+    for thread in threads:
+        thread.cudaMalloc(OUT, MIB)
+    puppet.thread("late").cudaMalloc(OUT, MIB)
+    wait_until(lambda: len(narrow.allocs(puppet.pid)) == THREADS + 1, "all is shown")
+    devices = [a["device"] for a in narrow.allocs(puppet.pid)]
+    assert devices.count(1) == admitted and devices.count(None) == THREADS - admitted
+    assert devices.count(0) == 1
+    wait_until(lambda: partial(narrow, puppet.pid) == ["limit"], "it is marked")
+
+
 def test_one_after_the_other(narrow, playground):
     """Each finds less than the one before, but all find something, and others as much as they need."""
     others = playground.others(narrow)
@@ -506,8 +571,7 @@ sys.stdin.readline()
 
 def test_children_that_never_call(narrow, playground):
     """They take nothing of what is known about the interpreters of others."""
-    shutil.copy2(os.path.realpath(PYTHON), playground.path / "python")
-    culprit = playground.start(playground.path / "python", "-c", FORK_IDLY, 200)
+    culprit = playground.start(playground.python(), "-c", FORK_IDLY, 200)
     assert culprit.line()["phase"] == "forked"
     other = playground.start(playground.path / "python", "-c", FORK_IDLY, 0)
     assert other.line()["phase"] == "forked"
