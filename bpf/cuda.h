@@ -8,6 +8,16 @@
 #ifndef SRTLEAK_CUDA_H
 #define SRTLEAK_CUDA_H
 
+/* What a call that was left had in hand besides an allocation. */
+static __always_inline void abandon_stash(struct process_image *p, struct thread *th,
+					  const volatile struct api_row *row)
+{
+	if (row->action == ACTION_RETAIN || row->action == ACTION_MAP)
+		reference_undo();
+	else if (th->stashed && row->action == ACTION_FREE && row->space == SPACE_POOL)
+		pool_destroyed(th->pointer, &th->stash);
+}
+
 /* The outer frame is gone and its return was not seen (longjmp, exception). Had it begun to free,
  * the address may be in use again by now, so the entry stays out.
  */
@@ -26,9 +36,8 @@ __noinline int abandon(void)
 		__sync_fetch_and_add(&p->lost_returns, 1);
 	if (p && p->image == th->image && th->unmapped)
 		unmap_end(th, 0);
-	if (p && p->image == th->image && th->stashed && row && row->action == ACTION_FREE &&
-	    row->space == SPACE_POOL)
-		pool_destroyed(th->pointer, &th->stash);
+	if (p && p->image == th->image && row)
+		abandon_stash(p, th, row);
 	th->stashed = 0;
 	if (th->taken.id)
 		report_freed(task, th);
@@ -76,6 +85,8 @@ static __always_inline void begin_call(struct pt_regs *ctx, struct process_image
 	th->size = size_at_entry(ctx, th, row);
 	if (row->action == ACTION_UNMAP)
 		unmap_begin(COOKIE_API(th->cookie));
+	else if (row->action == ACTION_RETAIN || row->action == ACTION_MAP)
+		physical_begin(COOKIE_API(th->cookie));
 	else if (row->action == ACTION_STREAM_END)
 		stream_leave(p, th);
 }
@@ -129,20 +140,7 @@ __noinline int end_free(__u32 api, __s32 result)
 	return 0;
 }
 
-/* … physical memory and what is mapped, … */
-__noinline int end_physical(__u32 api, __s32 result)
-{
-	struct caller c;
-
-	if (!caller_find(&c, api) || result)
-		return 0;
-	if (c.row->action == ACTION_RETAIN)
-		physical_retained(c.p, c.th);
-	else
-		physical_mapped(c.p, c.th);
-	return 0;
-}
-
+/* … one that unmaps, … */
 __noinline int end_unmap(__u32 api, __s32 result)
 {
 	struct caller c;
@@ -202,7 +200,7 @@ static __always_inline void end_call(struct pt_regs *ctx, struct process_image *
 		break;
 	case ACTION_RETAIN:
 	case ACTION_MAP:
-		end_physical(api, result);
+		physical_end(api, result);
 		break;
 	case ACTION_UNMAP:
 		end_unmap(api, result);

@@ -41,13 +41,6 @@ static __always_inline void live_undo(struct process_image *p, const struct live
 	report(p, EVENT_FREE, key->addr, value, API_MAX);
 }
 
-static __always_inline void physical_retained(struct process_image *p, const struct thread *th)
-{
-	struct live_key key = handle_key(p, SPACE_PHYSICAL, read_user_u64(th->pointer));
-
-	handle_add_reference(&key, 1);
-}
-
 static __always_inline void mapping_remove(struct process_image *p, const struct live_key *key)
 {
 	if (!bpf_map_delete_elem(&mappings, key))
@@ -90,50 +83,177 @@ static __always_inline bool mapping_claim(struct mapping *m, __u64 number)
 		       number;
 }
 
-/* The mapping is no more: what went with it is counted and told, once. False where another call is
- * about to do that, or to take it back.
+/* The mapping is no more: it is taken out, and what went with it counted and told, once. Not where
+ * another call is about to do that, or to take it back: only the one that claims it removes it, as
+ * the next mapping may be there by then.
  */
-static __always_inline bool mapping_ended(struct process_image *p, struct mapping *m,
-					  enum counter counter, __u32 api, __u64 number)
+static __always_inline void mapping_ended(struct process_image *p, struct mapping *m,
+					  const struct live_key *place, enum counter counter,
+					  __u32 api, __u64 number)
 {
+	struct live_value taken;
+	__u64 handle;
+
 	mapping_detach(p, m, number);
 	if (!mapping_claim(m, m->detached_by))
-		return false;
-	if (m->taken.id) {
-		count(counter);
-		report(p, EVENT_FREE, m->handle, &m->taken, api);
-	}
-	return true;
-}
-
-/* Its end was not seen, but it must have ended. */
-static __always_inline void mapping_supersede(struct process_image *p, const struct live_key *place)
-{
-	struct mapping *m = bpf_map_lookup_elem(&mappings, place);
-
-	if (!m)
 		return;
-	(void)mapping_ended(p, m, COUNTER_SUPERSEDED, API_MAX, next_id());
+	taken = m->taken;
+	handle = m->handle;
 	mapping_remove(p, place);
+	if (!taken.id)
+		return;
+	count(counter);
+	report(p, EVENT_FREE, handle, &taken, api);
 }
 
-static __always_inline void physical_mapped(struct process_image *p, const struct thread *th)
+/* The end of what was mapped there was not seen, but it must have ended. Returns whether there was
+ * something: another thread may be at it. Global, so that the verifier looks at it once.
+ */
+__noinline int mapping_supersede(__u64 at)
 {
-	struct live_key key = handle_key(p, SPACE_PHYSICAL, th->extra);
-	struct live_key place = handle_key(p, SPACE_MEMORY, th->pointer);
-	struct mapping fresh = {.handle = th->extra, .size = th->size, .made = next_id()};
+	struct process_image *p = process_find(bpf_get_current_task_btf());
+	struct live_key place = {};
+	struct mapping *m;
+
+	if (!p)
+		return 0;
+	place = handle_key(p, SPACE_MEMORY, at);
+	m = bpf_map_lookup_elem(&mappings, &place);
+	if (!m)
+		return 0;
+	mapping_ended(p, m, &place, COUNTER_SUPERSEDED, API_MAX, next_id());
+	return 1;
+}
+
+/* A reference that a call is about to make is counted at its entry: another thread may give up the
+ * last of the others before it returns.
+ */
+static __always_inline void reference_begin(struct thread *th, const struct live_key *key,
+					    __u64 unit)
+{
+	struct handle *handle = bpf_map_lookup_elem(&handles, key);
+
+	th->stashed = handle && handle->counts;
+	if (!th->stashed)
+		return;
+	__sync_fetch_and_add(&handle->counts, unit);
+	th->stash = (struct handle){.counts = unit, .id = handle->id};
+	th->number = key->addr;
+}
+
+/* The call has failed, or was left. Global, likewise. */
+__noinline int reference_undo(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
+	struct process_image *p = process_find(task);
+	struct live_key key = {};
 	struct handle *handle;
 
-	mapping_supersede(p, &place);
+	if (!th || !p || !th->stashed)
+		return 0;
+	th->stashed = 0;
+	key = handle_key(p, SPACE_PHYSICAL, th->number);
 	handle = bpf_map_lookup_elem(&handles, &key);
-	if (!handle || !handle_admit(p))
+	if (!handle || handle->id != th->stash.id ||
+	    handle_drop(handle, th->stash.counts) != DROP_LAST)
+		return 0;
+	/* The others went meanwhile. */
+	live_take(p, &key, bpf_map_lookup_elem(&live, &key), &th->taken);
+	handle_remove(p, &key);
+	if (!th->taken.id)
+		return 0;
+	count(COUNTER_FREES_MATCHED);
+	report(p, EVENT_FREE, key.addr, &th->taken, API_MAX);
+	th->taken.id = 0;
+	return 0;
+}
+
+static __always_inline void retain_begin(struct process_image *p, struct thread *th)
+{
+	struct live_key place = handle_key(p, SPACE_MEMORY, th->extra), key;
+	struct mapping *m = bpf_map_lookup_elem(&mappings, &place);
+
+	th->stashed = 0;
+	if (!m)
 		return;
-	fresh.id = handle->id;
-	if (bpf_map_update_elem(&mappings, &place, &fresh, BPF_ANY)) {
+	key = handle_key(p, SPACE_PHYSICAL, m->handle);
+	if (is_of(&key, m->id))
+		reference_begin(th, &key, 1);
+}
+
+static __always_inline void map_begin(struct process_image *p, struct thread *th)
+{
+	struct live_key key = handle_key(p, SPACE_PHYSICAL, th->extra);
+
+	reference_begin(th, &key, HANDLE_MAPPING);
+}
+
+/* An address in the midst of a mapping says only now which it is. */
+static __always_inline void retain_end(struct process_image *p, struct thread *th)
+{
+	struct live_key key = handle_key(p, SPACE_PHYSICAL, read_user_u64(th->pointer));
+
+	if (th->stashed && th->number == key.addr)
+		return;
+	reference_undo();
+	handle_add_reference(&key, 1);
+}
+
+#define SUPERSEDE_ATTEMPTS 32 /* against a thread that is at what was mapped there before */
+
+static __always_inline void map_end(struct process_image *p, struct thread *th)
+{
+	struct live_key place = handle_key(p, SPACE_MEMORY, th->pointer);
+	struct mapping fresh = {
+		.handle = th->extra,
+		.size = th->size,
+		.id = th->stash.id,
+		.made = next_id(),
+	};
+	int i;
+
+	for (i = 0; i < SUPERSEDE_ATTEMPTS; i++)
+		if (!mapping_supersede(th->pointer))
+			break;
+	if (!th->stashed)
+		return;
+	if (!handle_admit(p)) {
+		reference_undo();
+	} else if (bpf_map_update_elem(&mappings, &place, &fresh, BPF_NOEXIST)) {
 		handle_refused(p);
-		return;
+		reference_undo();
 	}
-	__sync_fetch_and_add(&handle->counts, HANDLE_MAPPING);
+}
+
+/* Retaining and mapping. */
+__noinline int physical_begin(__u32 api)
+{
+	struct caller c;
+
+	if (!caller_find(&c, api))
+		return 0;
+	if (c.row->action == ACTION_RETAIN)
+		retain_begin(c.p, c.th);
+	else
+		map_begin(c.p, c.th);
+	return 0;
+}
+
+__noinline int physical_end(__u32 api, __s32 result)
+{
+	struct caller c;
+
+	if (!caller_find(&c, api))
+		return 0;
+	if (result)
+		reference_undo();
+	else if (c.row->action == ACTION_RETAIN)
+		retain_end(c.p, c.th);
+	else
+		map_end(c.p, c.th);
+	c.th->stashed = 0;
+	return 0;
 }
 
 /* Returns the size of the mapping; 0: none is known there, or none that ends in time. A function of
@@ -202,8 +322,7 @@ static __always_inline void unmapped(struct process_image *p, struct mapping *m,
 	/* Of two calls at once the one that began later may be the one that succeeds. */
 	if (m->detached_by != number)
 		stray_note(place, number);
-	if (mapping_ended(p, m, COUNTER_FREES_MATCHED, api, number))
-		mapping_remove(p, place);
+	mapping_ended(p, m, place, COUNTER_FREES_MATCHED, api, number);
 }
 
 /* What is mapped there may be another's by now. */

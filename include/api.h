@@ -29,7 +29,7 @@ enum api_family { FAMILY_CUDART, FAMILY_CUDA, FAMILY_MAX };
 enum api_action {
 	ACTION_ALLOC,    /* recorded at a successful return */
 	ACTION_FREE,     /* taken out at entry */
-	ACTION_RETAIN,   /* one more handle to physical memory; OUT: the handle */
+	ACTION_RETAIN,   /* one more handle to physical memory (extra: mapped where); OUT: it */
 	ACTION_MAP,      /* physical memory (extra: its handle) at an address */
 	ACTION_UNMAP,    /* all that is mapped in a range */
 	ACTION_TRIM,     /* a pool gives back what exceeds the size */
@@ -233,7 +233,7 @@ enum address_space {
 	X(cuDestroyExternalMemory,                   CUDA,   FREE,            NONE,    EXTERNAL, NONE,       ARG,   0, NONE,          0, 0) \
 	X(cuMemPoolDestroy,                          CUDA,   FREE,            NONE,    POOL,     NONE,       ARG,   0, NONE,          0, 0) \
 	X(cuGraphExecDestroy,                        CUDA,   FREE,            NONE,    GRAPH,    NONE,       ARG,   0, NONE,          0, 0) \
-	X(cuMemRetainAllocationHandle,               CUDA,   RETAIN,          NONE,    PHYSICAL, NONE,       OUT,   0, NONE,          0, 0) \
+	X(cuMemRetainAllocationHandle,               CUDA,   RETAIN,          NONE,    PHYSICAL, NONE,       OUT,   0, NONE,          0, 1) \
 	X(cuMemMap,                                  CUDA,   MAP,             NONE,    PHYSICAL, NONE,       ARG,   0, BYTES,         1, 3) \
 	X(cuMemUnmap,                                CUDA,   UNMAP,           NONE,    PHYSICAL, NONE,       ARG,   0, BYTES,         1, 0) \
 	X(cuMemPoolTrimTo,                           CUDA,   TRIM,            NONE,    POOL,     NONE,       ARG,   0, BYTES,         1, 0) \

@@ -172,6 +172,53 @@ def test_range_that_is_taken_while_it_is_unmapped(puppet):
     assert puppet.check() == []
 
 
+@pytest.mark.parametrize("fails", [0, OUT_OF_MEMORY], ids=["", "fails"])
+@pytest.mark.parametrize("what", ["map", "retain"])
+def test_last_reference_goes_while_one_more_is_made(puppet, what, fails):
+    """The memory is there as long as the call is, and then if it has succeeded."""
+    va, handle = reserve(puppet, 4), create(puppet, 2)
+    call = ("cuMemMap", va, 2 * PAGE, 0, handle, 0)
+    if what != "map":
+        map_at(puppet, va, handle, 2)
+        call = ("cuMemRetainAllocationHandle", OUT, va)
+    slow_one = puppet.thread("slow")
+    slow_one.simcuda_return_late(1000)
+    puppet.simcuda_fail_next(1 if fails else 0, OUT_OF_MEMORY)
+    slow = slow_one.begin(*call)
+    both = references(1, 1) if what == "map" else references(2, 1)
+
+    def shown():
+        return only(puppet.daemon.allocs(puppet.pid))["references"]
+
+    wait_until(lambda: shown() == both, "it is counted")
+    puppet.cuMemRelease(handle)
+    if what != "map":
+        unmap(puppet, va, 2)
+    wait_until(lambda: sum(shown().values()) == 1, "the others are gone")
+    slow(fails=fails)
+    if not fails:
+        assert sum(only(puppet.check())["references"].values()) == 1
+        if what == "map":
+            unmap(puppet, va, 2)
+        else:
+            puppet.cuMemRelease(handle)
+    assert puppet.check() == []
+
+
+def test_retained_in_the_midst_of_a_mapping(puppet):
+    """Only the call's result says what it has retained."""
+    va, handle = reserve(puppet, 4), create(puppet, 2)
+    map_at(puppet, va, handle, 2)
+    assert puppet.cuMemRetainAllocationHandle(OUT, va + PAGE) == handle
+    assert only(puppet.check())["references"] == references(2, 1)
+    other = create(puppet)
+    map_at(puppet, va + 2 * PAGE, other)
+    for one in (handle, handle, other):
+        puppet.cuMemRelease(one)
+    unmap(puppet, va, 3)
+    assert puppet.check() == []
+
+
 def test_one_handle_twice_in_one_range(puppet):
     va, handle = reserve(puppet, 4), create(puppet, 2)
     map_at(puppet, va, handle, 2)

@@ -233,7 +233,7 @@ def test_ipc_memory_opened_twice(daemon, workload, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "what", ["memory", "host", "array", "pool", "physical", "mapping", "context"]
+    "what", ["memory", "host", "array", "pool", "physical", "mapping", "context", "range"]
 )
 def test_two_threads_end_one_thing_at_once(start_daemon, workload, tmp_path, what):
     """The one that fails must not bring it back, whichever the probes have seen first."""
@@ -242,12 +242,13 @@ def test_two_threads_end_one_thing_at_once(start_daemon, workload, tmp_path, wha
     pid = process.line()["pid"]
     daemon = start_daemon("--pid", str(pid))
     process.step()
-    assert 0 < process.line()["by_second"] < RACES, "either may win"
+    by_second = process.line()["by_second"]
+    assert what == "range" or 0 < by_second < RACES, "either may win"
     assert_equal_to_ledger(daemon, pid, ledger)
     status = daemon.ctl("status")
     assert_conserved(status)
     calls = status["calls"]
-    assert (calls["frees_unknown"], calls["superseded"]) == (0, 0), calls
+    assert calls["frees_unknown"] == 0 and (what == "range" or calls["superseded"] == 0), calls
     # More pools are made in a second than have numbers; that is said.
     partial = ["late_attach", "limit"] if what == "pool" else ["late_attach"]
     wait_until(lambda: daemon.process_row(pid)["partial"] == partial, "only that is missing")

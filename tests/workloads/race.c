@@ -2,7 +2,8 @@
 /* Two threads end one thing at the same moment, again and again; the driver lets one of them.
  *
  * usage: race WHAT COUNT LEDGER, with WHAT one of memory, host, array, pool, physical, mapping,
- * context
+ * context; or range: the second thread maps memory of its own in the place of what the first one
+ * unmaps, as soon as it can, and unmaps it
  *
  * Prints {"pid":N,"by_second":0}, and for each line on stdin has COUNT races, writes the ledger and
  * prints how many the second thread has won. Of every KEEP things one more is made that stays.
@@ -11,6 +12,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -172,14 +174,16 @@ static const struct sort {
 	const char *name;
 	uint64_t (*make)(void);
 	int end;
+	bool is_taken; /* by the second thread */
 } sorts[] = {
-	{"memory", make_memory, FN_FREE},
-	{"host", make_host, FN_FREE_HOST},
-	{"array", make_array, FN_FREE_ARRAY},
-	{"pool", make_pool, FN_DESTROY_POOL},
-	{"physical", make_physical, FN_RELEASE},
-	{"mapping", make_mapping, FN_UNMAP},
-	{"context", make_context, FN_DESTROY_CONTEXT},
+	{"memory", make_memory, FN_FREE, false},
+	{"host", make_host, FN_FREE_HOST, false},
+	{"array", make_array, FN_FREE_ARRAY, false},
+	{"pool", make_pool, FN_DESTROY_POOL, false},
+	{"physical", make_physical, FN_RELEASE, false},
+	{"mapping", make_mapping, FN_UNMAP, false},
+	{"context", make_context, FN_DESTROY_CONTEXT, false},
+	{"range", make_mapping, FN_UNMAP, true},
 };
 
 static const struct sort *sort;
@@ -205,6 +209,17 @@ static void end_thing(int who, unsigned int *random)
 	results[who] = call(sort->end, thing, GRANULE, 0, 0);
 }
 
+static void take_range(void)
+{
+	uint64_t handle = make_physical();
+
+	while (call(FN_MAP, reserved, GRANULE, 0, handle))
+		sched_yield();
+	must(FN_RELEASE, handle, 0, 0, 0);
+	must(FN_UNMAP, reserved, GRANULE, 0, 0);
+	results[1] = 1;
+}
+
 static void *second_thread(void *arg)
 {
 	unsigned int random = 2;
@@ -214,7 +229,10 @@ static void *second_thread(void *arg)
 	for (unsigned long i = 1; i <= count; i++) {
 		while (begun < i)
 			sched_yield();
-		end_thing(1, &random);
+		if (sort->is_taken)
+			take_range();
+		else
+			end_thing(1, &random);
 		ended = i;
 	}
 	return NULL;
