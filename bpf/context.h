@@ -18,6 +18,12 @@
 
 #define DEVICES_MAX 128U
 
+/* In place of an ordinal. Of contexts that are older than the probes no more is known, so one entry
+ * stands for them all among the primary ones.
+ */
+#define PRIMARY_UNKNOWN ((__u8)DEVICE_UNKNOWN)
+#define PRIMARY_NONE (PRIMARY_UNKNOWN - 1U)
+
 static __always_inline __s8 device_of(__u32 ordinal)
 {
 	return ordinal < DEVICES_MAX ? (__s8)ordinal : DEVICE_UNKNOWN;
@@ -58,6 +64,14 @@ static __always_inline void contexts_begin(struct task_struct *task, const struc
 	th->device = 0;
 }
 
+/* False where its stack of contexts is deeper than is. An unknown one is older than the probes
+ * otherwise.
+ */
+static __always_inline bool is_followed(const struct thread *th)
+{
+	return th->current != CURRENT_UNKNOWN || th->bottom == CURRENT_UNKNOWN;
+}
+
 static __always_inline void contexts_restart(struct thread *th)
 {
 	th->began_ns = bpf_ktime_get_boot_ns();
@@ -96,7 +110,7 @@ static __always_inline struct handle *primary_get(struct process_image *p, __u32
 		.flags = is_whole ? 0 : HANDLE_UNSEEN,
 	};
 
-	if (primary || device >= DEVICES_MAX)
+	if (primary || (device >= DEVICES_MAX && device != PRIMARY_UNKNOWN))
 		return primary;
 	/* Another thread may come first. */
 	if (handle_admit(p) && bpf_map_update_elem(&handles, &key, &fresh, BPF_NOEXIST))
@@ -133,16 +147,32 @@ static __always_inline bool context_has_ended(const struct process_image *p, __u
 	return number_has_ended(p, SPACE_CONTEXT_NUMBER, number);
 }
 
+/* Takes a primary context's number away from it. 0: it is not alive, or another call was first. */
+static __always_inline __u32 primary_leave(struct process_image *p, __u32 device)
+{
+	struct live_key key = handle_key(p, SPACE_PRIMARY, device);
+	struct handle *primary = bpf_map_lookup_elem(&handles, &key);
+	__u32 number = primary ? primary->number : 0;
+
+	if (number && __sync_val_compare_and_swap(&primary->number, number, 0) == number)
+		return number;
+	return 0;
+}
+
+/* Any context may be the one of which nothing is known: what is in that is taken to end with each,
+ * for to show what is no more is worse than to show too little.
+ */
 static __always_inline void primary_end(struct process_image *p, struct context_call *call)
 {
-	struct live_key key = handle_key(p, SPACE_PRIMARY, call->device);
-	struct handle *primary = bpf_map_lookup_elem(&handles, &key);
-	__u32 number;
+	__u32 unknown;
 
 	call->number = next_id();
-	number = primary ? primary->number : 0;
-	if (number && __sync_val_compare_and_swap(&primary->number, number, 0) == number)
-		context_end(p, call, number);
+	context_end(p, call, primary_leave(p, call->device));
+	unknown = primary_leave(p, PRIMARY_UNKNOWN);
+	if (call->ended && unknown)
+		number_join(SPACE_CONTEXT_NUMBER, call->ended, unknown);
+	else if (unknown)
+		context_end(p, call, unknown);
 }
 
 /* The last one ends it, if there can be no others. */
@@ -158,23 +188,53 @@ static __always_inline void primary_release(struct process_image *p, struct cont
 		primary_end(p, call);
 }
 
-/* The device whose primary context the runtime resets: that of the thread's current one, or of the
- * one that it would make current where there is none. In a context of the application's own nothing
- * is freed.
+/* Global, so that the verifier looks at it once. */
+__noinline int primary_is_known(__u32 device)
+{
+	struct process_image *p = process_find(bpf_get_current_task_btf());
+	struct live_key key = {};
+
+	if (!p)
+		return 0;
+	key = handle_key(p, SPACE_PRIMARY, device);
+	return bpf_map_lookup_elem(&handles, &key) ? 1 : 0;
+}
+
+/* The device of the only primary context that is known, if there is one. Without branches, which
+ * the verifier would follow from each turn into the next.
  */
-static __always_inline __s8 device_to_reset(struct process_image *p, const struct thread *th)
+__noinline __u32 primary_only(void)
+{
+	__u32 device, known = 0, sum = 0;
+
+	for (device = 0; device < DEVICES_MAX; device++) {
+		__u32 is_known = primary_is_known(device);
+
+		known += is_known;
+		sum += is_known * device;
+	}
+	return known == 1 ? sum : PRIMARY_UNKNOWN;
+}
+
+/* The device whose primary context the runtime resets: that of the thread's current one, or of the
+ * one that it would make current where there is none; where that is not known, the only one that is
+ * known at all. In a context of the application's own nothing is freed.
+ */
+static __always_inline __u32 primary_to_reset(struct process_image *p, const struct thread *th)
 {
 	struct live_key key = handle_key(p, SPACE_CONTEXT, th->current);
 	struct handle *context;
 
 	if (th->current == CURRENT_NONE)
-		return device_of(th->device);
+		return (__u8)device_of(th->device);
 	if (th->current & CURRENT_DEVICE)
-		return device_of(th->current);
+		return (__u8)device_of(th->current);
 	context = bpf_map_lookup_elem(&handles, &key);
-	return context && (context->flags & (HANDLE_PRIMARY | HANDLE_GREEN)) == HANDLE_PRIMARY
-		       ? context->device
-		       : DEVICE_UNKNOWN;
+	if (!context)
+		return is_followed(th) ? primary_only() : PRIMARY_NONE;
+	return (context->flags & (HANDLE_PRIMARY | HANDLE_GREEN)) == HANDLE_PRIMARY
+		       ? (__u8)context->device
+		       : PRIMARY_NONE;
 }
 
 /* Its handle goes at once too: another thread's next context may have it before the call returns.
@@ -185,9 +245,13 @@ static __always_inline void context_destroy(struct process_image *p, struct cont
 	struct handle *known = bpf_map_lookup_elem(&handles, &key);
 	struct handle context = {};
 
-	if (known)
-		context = *known;
-	if (!known || context.flags & HANDLE_PRIMARY || !handle_remove(p, &key)) {
+	if (!known) {
+		call->device = PRIMARY_UNKNOWN;
+		primary_end(p, call);
+		return;
+	}
+	context = *known;
+	if (context.flags & HANDLE_PRIMARY || !handle_remove(p, &key)) {
 		call->number = next_id(); /* after nothing was found */
 		return;
 	}
@@ -293,8 +357,9 @@ __noinline int context_entry(__u64 sp, __u64 pointer, __u64 extra, __u32 cookie)
 		green_destroy(c.p, call);
 		break;
 	case ACTION_DEVICE_RESET:
-		call->device = (__u8)device_to_reset(c.p, c.th);
-		primary_end(c.p, call);
+		call->device = primary_to_reset(c.p, c.th);
+		if (call->device != PRIMARY_NONE)
+			primary_end(c.p, call);
 		break;
 	case ACTION_PRIMARY_RESET:
 		primary_end(c.p, call);
@@ -320,8 +385,6 @@ static __always_inline void context_stays(struct process_image *p, struct contex
 		.number = call->ended,
 	};
 
-	if (!call->released)
-		return;
 	handle_put(p, &key, &context);
 	if (!stray_since(&key, context.id))
 		return;
@@ -337,6 +400,8 @@ static __always_inline void primary_goes_on(struct process_image *p, struct cont
 	__u32 number;
 
 	number_goes_on(SPACE_CONTEXT_NUMBER, call->ended);
+	if (!primary && call->ended) /* it was all that is not known */
+		primary = primary_get(p, PRIMARY_UNKNOWN, false);
 	if (!primary)
 		return;
 	if (call->released)
@@ -371,7 +436,7 @@ static __always_inline void primary_ended_beside(struct process_image *p, struct
 static __always_inline void context_failed(struct process_image *p, struct context_call *call,
 					   __u8 action)
 {
-	if (action != ACTION_CONTEXT_DESTROY) {
+	if (action != ACTION_CONTEXT_DESTROY || !call->released) {
 		primary_goes_on(p, call);
 		return;
 	}

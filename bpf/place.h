@@ -12,13 +12,13 @@ static __always_inline void place_context(struct process_image *p, __u64 current
 
 	if (!(current & CURRENT_DEVICE)) {
 		context = bpf_map_lookup_elem(&handles, &key);
-		if (!context)
-			return;
-		place->device = context->device;
-		place->context = context->number;
-		if (!(context->flags & HANDLE_PRIMARY))
-			return;
-		current = CURRENT_DEVICE | (__u8)context->device;
+		if (context) {
+			place->device = context->device;
+			place->context = context->number;
+			if (!(context->flags & HANDLE_PRIMARY))
+				return;
+		}
+		current = CURRENT_DEVICE | (context ? (__u8)context->device : PRIMARY_UNKNOWN);
 	}
 	place->device = device_of(current);
 	primary = primary_get(p, (__u32)current, false);
@@ -32,7 +32,8 @@ static __always_inline void place_current(struct process_image *p, struct thread
 	/* The runtime makes the device's primary context current where there is none. */
 	if (th->current == CURRENT_NONE && row->family == FAMILY_CUDART)
 		th->current = CURRENT_DEVICE | th->device;
-	place_context(p, th->current, place);
+	if (th->current != CURRENT_NONE && is_followed(th))
+		place_context(p, th->current, place);
 }
 
 /* What is from a pool is in no context, and outlives them all. */

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """On which device an allocation is, by the thread's contexts, and what goes when a context ends."""
+import functools
 import os
 import re
 import signal
@@ -674,3 +675,84 @@ def test_release_beside_what_was_never_seen(workload, start_daemon, tmp_path):
     # A reset is certain.
     puppet.cuDevicePrimaryCtxReset_v2(0)
     assert puppet.shown(daemon) == []
+
+
+# Contexts that are older than the probes
+
+
+@pytest.fixture
+def older(start_daemon, workload, tmp_path):
+    """A process with a thread that has called something before the daemon came."""
+
+    def start(function, *arguments):
+        puppet = Puppet.start(workload, tmp_path)
+        puppet.cuInit(0)
+        old = puppet.thread("old")
+        chosen = getattr(old, function)(*arguments)
+        old.cuMemAlloc_v2(OUT, MIB)
+        return puppet, old, start_daemon("--pid", str(puppet.pid)), chosen
+
+    return start
+
+
+def devices(daemon, pid):
+    """{MiB: device} of what is shown."""
+    return {a["size"] // MIB: a["device"] for a in daemon.allocs(pid)}
+
+
+OLD_CONTEXTS = {
+    "device": (("cudaSetDevice", 1), lambda old, _: old.cudaDeviceReset),
+    "primary": (
+        ("cudaSetDevice", 1),
+        lambda old, _: functools.partial(old.cuDevicePrimaryCtxReset_v2, 1),
+    ),
+    "own": (
+        ("cuCtxCreate_v4", OUT, 0, 0, 1),
+        lambda old, made: functools.partial(old.cuCtxDestroy_v2, made),
+    ),
+}
+
+
+@pytest.mark.parametrize("which", OLD_CONTEXTS)
+def test_context_that_is_older_than_the_probes(older, which):
+    """What is taken in it does not outlive it."""
+    choose, end = OLD_CONTEXTS[which]
+    puppet, old, daemon, chosen = older(*choose)
+    old.cuMemAlloc_v2(OUT, 2 * MIB)
+    kept = old.cuMemCreate(OUT, 4 * MIB, properties(), 0)
+    wait_until(lambda: devices(daemon, puppet.pid) == {2: None, 4: 0}, "what it takes is shown")
+    puppet.simcuda_fail_late(1, OUT_OF_MEMORY)
+    end(old, chosen)(fails=OUT_OF_MEMORY)
+    old.cuMemAlloc_v2(OUT, 3 * MIB)
+    end(old, chosen)()
+    wait_until(lambda: devices(daemon, puppet.pid) == {4: 0}, "it ends with its context")
+    old.cudaSetDevice(1)
+    old.cudaMalloc(OUT, MIB)
+    wait_until(lambda: devices(daemon, puppet.pid) == {1: 1, 4: 0}, "the next one is known")
+    old.cuMemRelease(kept)
+    wait_until(lambda: devices(daemon, puppet.pid) == {1: 1}, "the rest is there till it is freed")
+
+
+def test_reset_by_a_thread_whose_device_is_not_known(older):
+    """It is the only one that is known."""
+    puppet, old, daemon, _ = older("cudaSetDevice", 1)
+    new = puppet.thread("new")
+    new.cudaSetDevice(1)
+    new.cudaMalloc(OUT, MIB)
+    old.cudaMalloc(OUT, 2 * MIB)
+    wait_until(lambda: devices(daemon, puppet.pid) == {1: 1, 2: None}, "both are shown")
+    old.cudaDeviceReset()
+    wait_until(lambda: devices(daemon, puppet.pid) == {}, "both are gone")
+
+
+def test_reset_of_one_of_two_devices(older):
+    """It may be either, and both are taken to go on."""
+    puppet, old, daemon, _ = older("cudaSetDevice", 1)
+    new = puppet.thread("new")
+    new.cudaSetDevice(0)
+    new.cudaMalloc(OUT, MIB)
+    new.cudaSetDevice(1)
+    old.cudaMalloc(OUT, 2 * MIB)
+    wait_until(lambda: devices(daemon, puppet.pid) == {1: 0, 2: None}, "both are shown")
+    old.cudaDeviceReset()
+    wait_until(lambda: devices(daemon, puppet.pid) == {1: 0}, "what is not known is gone")
