@@ -98,6 +98,14 @@ __noinline int is_one_library(__u64 a, __u64 b)
 	       first != (__u64)BPF_CORE_READ(task, mm, exe_file, f_inode);
 }
 
+/* Whether it is code of the program itself, and not of a library. */
+static __always_inline bool is_of_program(struct task_struct *task, __u64 ip)
+{
+	__u64 start = BPF_CORE_READ(task, mm, start_code), end = BPF_CORE_READ(task, mm, end_code);
+
+	return start <= ip && ip < end;
+}
+
 /* Whether the function whose entry had this stack pointer has yet to return: the kernel has put its
  * trampoline in place of the return address.
  */

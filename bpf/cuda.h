@@ -48,15 +48,15 @@ __noinline int abandon(void)
 
 /* A deeper entry is made by the outer call, unless that was left (longjmp, exception): then the
  * return address has mostly been written over, and if not, nobody calls a library's function out of
- * that library. An entry at the very stack pointer of the outer one is one of three things. A
- * second probe on the same code: on overlayfs one library looks like two files, and has a link for
- * each. A tail call out of the outer function. Or the next call at this depth, and the outer one's
- * return was never seen.
+ * that library, or another's out of the program, as a library does. An entry at the very stack
+ * pointer of the outer one is one of three things. A second probe on the same code: on overlayfs
+ * one library looks like two files, and has a link for each. A tail call out of the outer function.
+ * Or the next call at this depth, and the outer one's return was never seen.
  */
 static __always_inline bool is_inner(struct pt_regs *ctx, struct task_struct *task,
 				     const struct thread *th, __u32 cookie)
 {
-	__u64 sp = PT_REGS_SP(ctx);
+	__u64 sp = PT_REGS_SP(ctx), from;
 
 	if (sp > th->outer_sp)
 		return false;
@@ -65,8 +65,12 @@ static __always_inline bool is_inner(struct pt_regs *ctx, struct task_struct *ta
 		return true;
 	if (!is_to_return(task, th->outer_sp))
 		return false;
-	return sp == th->outer_sp || COOKIE_LIBRARY(cookie) != COOKIE_LIBRARY(th->cookie) ||
-	       is_one_library(PT_REGS_IP(ctx), return_address(ctx));
+	if (sp == th->outer_sp)
+		return true;
+	from = return_address(ctx);
+	if (COOKIE_LIBRARY(cookie) == COOKIE_LIBRARY(th->cookie))
+		return is_one_library(PT_REGS_IP(ctx), from);
+	return !is_of_program(task, from) || is_of_program(task, th->outer_ip);
 }
 
 static __always_inline void begin_call(struct pt_regs *ctx, struct process_image *p,
@@ -120,6 +124,7 @@ int api_entry(struct pt_regs *ctx)
 	if (th->outer_sp)
 		abandon();
 	th->outer_sp = PT_REGS_SP(ctx);
+	th->outer_ip = PT_REGS_IP(ctx);
 	th->done_sp = 0;
 	th->cookie = cookie;
 	th->image = p ? p->image : 0;

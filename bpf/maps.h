@@ -52,6 +52,7 @@ struct context_call {
 struct thread {
 	__u64 outer_sp; /* stack pointer at the entry of the outermost call; 0: none */
 	__u64 done_sp;  /* likewise of the call that was completed last */
+	__u64 outer_ip; /* the function of the outermost call */
 	__u64 pointer;  /* where the result will be, or the pointer itself */
 	__u64 size;     /* bytes, or where the pitch will be */
 	__u64 extra;

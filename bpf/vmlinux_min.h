@@ -33,6 +33,7 @@ struct uprobes_state {
 struct file;
 
 struct mm_struct {
+	unsigned long start_code, end_code;
 	struct file *exe_file;
 	struct uprobes_state uprobes_state;
 };

@@ -2,13 +2,16 @@
 /* Leaves calls of its own cudaMalloc() in ways that never return.
  *
  * usage: jump HOW [deeper [other [above]]], with HOW one of return, again, longjmp, signal, thread,
- * exec
+ * exec, runtime
  *
  * The program exports cudaMalloc() itself, as one with a runtime linked in would, and is probed
  * when it is started under the name of a CUDA runtime. A line on stdin lets it make the call that
  * is lost and then KEPT calls that return (again: all of them the same address; deeper: with more
  * frames above them than the lost one had, not fewer; other: of cudaMallocHost(); above: nothing is
  * written where the lost one's frame was); after each step it prints {"phase":NAME}.
+ *
+ * runtime: what is lost is a cudaMalloc() of the simulated runtime, and the others are calls of its
+ * driver.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -18,6 +21,7 @@
 #include <string.h>
 
 #include "macro.h"
+#include "open.h"
 
 #define KEPT 7
 #define DEPTH 16
@@ -113,6 +117,21 @@ static void lose_one(void (*how)(void))
 	leave = NULL;
 }
 
+/* The runtime's first call makes a context, which is not what is to be lost. */
+static void lose_in_runtime(void)
+{
+	void *runtime = simcuda_open("libcudart.so.13"), *driver = simcuda_open("libcuda.so.1");
+	int (*start)(void *) = (int (*)(void *))dlsym(runtime, "cudaFree");
+	void (*leave_by)(void (*)(void)) = (void (*)(void (*)(void)))dlsym(driver, "simcuda_leave");
+	int (*later)(void **, size_t) = (int (*)(void **, size_t))dlsym(driver, "cuMemAlloc_v2");
+
+	allocate = (int (*)(void **, size_t))dlsym(runtime, "cudaMalloc");
+	start(NULL);
+	leave_by(jump);
+	lose(NULL);
+	allocate = later;
+}
+
 static void step(const char *name)
 {
 	printf("{\"phase\":\"%s\"}\n", name);
@@ -139,7 +158,9 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < ARRAY_SIZE(ways); i++)
 		if (argc > 1 && strcmp(argv[1], ways[i].name) == 0 && ways[i].how)
 			lose_one(ways[i].how);
-	if (argc > 3 && strcmp(argv[3], "other") == 0)
+	if (argc > 1 && strcmp(argv[1], "runtime") == 0)
+		lose_in_runtime();
+	else if (argc > 3 && strcmp(argv[3], "other") == 0)
 		allocate = cudaMallocHost;
 	for (int i = 0; i < KEPT; i++)
 		call(deeper ? DEPTH : 0);
