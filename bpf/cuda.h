@@ -35,7 +35,7 @@ __noinline int abandon(void)
 	if (p)
 		__sync_fetch_and_add(&p->lost_returns, 1);
 	if (p && p->image == th->image && th->unmapped)
-		unmap_end(th, 0);
+		unmap_end(p, th, 0);
 	if (p && p->image == th->image && row)
 		abandon_stash(p, th, row);
 	th->stashed = 0;
@@ -88,7 +88,7 @@ static __always_inline void begin_call(struct pt_regs *ctx, struct process_image
 	th->extra = argument(ctx, row->extra_arg);
 	th->size = size_at_entry(ctx, th, row);
 	if (row->action == ACTION_UNMAP)
-		unmap_begin(COOKIE_API(th->cookie));
+		unmap_begin(th);
 	else if (row->action == ACTION_RETAIN || row->action == ACTION_MAP)
 		physical_begin(COOKIE_API(th->cookie));
 	else if (row->action == ACTION_STREAM_END)
@@ -151,7 +151,7 @@ __noinline int end_unmap(__u32 api, __s32 result)
 	struct caller c;
 
 	if (caller_find(&c, api))
-		unmap_end(c.th, result);
+		unmap_end(c.p, c.th, result);
 	return 0;
 }
 

@@ -61,7 +61,7 @@ struct thread {
 	struct handle stash;     /* likewise, of what is no allocation */
 	__u32 image;
 	__u32 cookie;       /* of the outermost call: library and api */
-	__u32 shared;       /* the call gives up one of several references */
+	__u32 shared;       /* the call gives up one of several references; or mappings */
 	__u32 stashed;      /* the stash is in use */
 	__u32 unmapped;     /* spans that the call removes */
 	struct place place; /* see place.h */
@@ -249,6 +249,18 @@ __u32 last_image = 0;
 static __always_inline __u64 next_id(void)
 {
 	return __sync_fetch_and_add(&last_id, 1) + 1;
+}
+
+/* Others see what was written before it, or it sees what they have written before theirs: writing
+ * to a map alone does not ensure that.
+ */
+static __always_inline void fence(void)
+{
+	__u64 id = __sync_fetch_and_add(&last_id, 0);
+
+	asm volatile(""
+		     :
+		     : "r"(id)); /* without a use it would be an addition that orders nothing */
 }
 
 static __always_inline void count_by(__u32 counter, __s64 n)

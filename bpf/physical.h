@@ -256,50 +256,55 @@ __noinline int physical_end(__u32 api, __s32 result)
 	return 0;
 }
 
-/* Returns the size of the mapping; 0: none is known there, or none that ends in time. A function of
- * its own, as unmapped_one() is, for the verifier to look at once and not at every turn of a loop.
- */
-__noinline __u64 unmap_one(__u64 at, __u64 left, __u64 number)
+/* The mapping that begins at `at` and ends in time. Returns its size; 0: none such is known. */
+static __always_inline __u64 unmap_one(struct process_image *p, __u64 at, __u64 left, __u64 number)
 {
-	struct process_image *p = process_find(bpf_get_current_task_btf());
-	struct live_key place = {};
-	struct mapping *m;
+	struct live_key place = handle_key(p, SPACE_MEMORY, at);
+	struct mapping *m = bpf_map_lookup_elem(&mappings, &place);
 
-	if (!p)
-		return 0;
-	place = handle_key(p, SPACE_MEMORY, at);
-	m = bpf_map_lookup_elem(&mappings, &place);
 	if (!m || m->size > left)
 		return 0;
 	mapping_detach(p, m, number);
 	return m->size;
 }
 
+/* Goes on in the range that a call removes: from th->extra on, of th->size bytes. A function of its
+ * own, as unmapped_one() is, for the verifier to look at once and not at every turn of a loop.
+ */
+__noinline int unmap_step(__u32 i)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
+	struct process_image *p = process_find(task);
+	__u64 size;
+
+	if (!th || !p || i >= UNMAP_MAX || !th->size)
+		return 0;
+	size = unmap_one(p, th->extra, th->size, th->number);
+	if (size)
+		th->shared = 1;
+	else
+		size = UNMAP_STEP;
+	th->spans[i] = size;
+	th->extra += size;
+	th->size -= size < th->size ? size : th->size;
+	th->unmapped = i + 1;
+	return 1;
+}
+
 /* At entry: the last mapping may be what keeps the memory, whose handle is another's from then on.
  * One that was made before the probes may have others behind it.
  */
-__noinline int unmap_begin(__u32 api)
+static __always_inline void unmap_begin(struct thread *th)
 {
-	struct caller c;
-	__u64 at, left;
 	__u32 i;
 
-	if (!caller_find(&c, api))
-		return 0;
-	at = c.th->pointer;
-	left = c.th->size;
-	c.th->number = next_id();
-	for (i = 0; i < UNMAP_MAX && left; i++) {
-		__u64 size = unmap_one(at, left, c.th->number) ?: UNMAP_STEP;
-
-		c.th->spans[i] = size;
-		at += size;
-		left -= size < left ? size : left;
-	}
-	c.th->unmapped = i;
-	if (left)
-		handle_lost(c.p);
-	return 0;
+	th->extra = th->pointer;
+	th->number = next_id();
+	th->shared = 0;
+	for (i = 0; i < UNMAP_MAX; i++)
+		if (!unmap_step(i))
+			break;
 }
 
 static __always_inline void remap(struct process_image *p, const struct mapping *m, __u32 api,
@@ -342,15 +347,15 @@ __noinline int unmapped_one(__u64 at, __u32 api, __s32 result, __u64 number)
 		unmapped(p, m, &place, api, number);
 	} else if (mapping_claim(m, number)) {
 		remap(p, m, api, result);
-		/* Atomic, as a plain store may become seen only after the look for the note. */
-		__sync_val_compare_and_swap(&m->detached_by, number | MAPPING_BUSY, 0);
+		m->detached_by = 0;
 		if (stray_since(&place, m->made))
 			unmapped(p, m, &place, api, number);
 	}
 	return 0;
 }
 
-static __always_inline void unmap_end(struct thread *th, __s32 result)
+/* Where mappings are known, there may be more in what was not gone through. */
+static __always_inline void unmap_end(struct process_image *p, struct thread *th, __s32 result)
 {
 	__u64 at = th->pointer;
 	__u32 i;
@@ -360,6 +365,8 @@ static __always_inline void unmap_end(struct thread *th, __s32 result)
 		at += th->spans[i];
 	}
 	th->unmapped = 0;
+	if (th->size && th->shared && !result)
+		handle_lost(p);
 }
 
 #endif

@@ -45,9 +45,11 @@ static __always_inline bool was_refused(__u32 tgid, __u64 start_ticks)
  */
 static __always_inline void process_refused_before(struct task_struct *task)
 {
-	struct process_image *p = process_find(task);
 	__u32 tgid = task->tgid;
+	struct process_image *p;
 
+	fence();
+	p = process_find(task);
 	if (!p || !was_refused(tgid, p->start_ns / NS_PER_TICK))
 		return;
 	p->unseen_ns = bpf_ktime_get_boot_ns();

@@ -12,13 +12,16 @@
 static __always_inline void stray_note(const struct live_key *key, __u64 number)
 {
 	bpf_map_update_elem(&strays, key, &number, BPF_ANY);
+	fence();
 }
 
 /* Whether a call that began later has ended what the key names. */
 static __always_inline bool stray_since(const struct live_key *key, __u64 number)
 {
-	__u64 *stray = bpf_map_lookup_elem(&strays, key);
+	__u64 *stray;
 
+	fence();
+	stray = bpf_map_lookup_elem(&strays, key);
 	return stray && *stray >= number;
 }
 

@@ -14,7 +14,7 @@ from puppet import owner, puppet  # noqa: F401, fixtures
 PAGE = 2 * MIB  # granularity of physical memory
 ACCESS = Given(struct.pack("<IiI", DEVICE, 0, 3))  # CUmemAccessDesc: read and write on device 0
 NESTED_CALLS = 500
-UNMAP_MAX = 64  # mappings that the probes follow through one call
+UNMAP_MAX = 256  # mappings that the probes follow through one call
 INVALID_VALUE, OUT_OF_MEMORY = 1, 2
 
 
@@ -253,6 +253,18 @@ def test_failed_calls_change_no_reference(puppet, first):
         steps[step]()
         left = {"release": references(1, 0), "unmap": references(0, 2)}
     assert puppet.check() == []
+
+
+def test_range_of_which_nothing_is_known(puppet):
+    """Nothing can have been missed in it, however large it is, nor where the call has failed."""
+    va, handle = reserve(puppet, 2 * UNMAP_MAX + 2), create(puppet)
+    map_at(puppet, va, handle)
+    puppet.cuMemUnmap(va, (2 * UNMAP_MAX + 1) * PAGE, fails=INVALID_VALUE)
+    map_at(puppet, va + PAGE, handle)
+    unmap(puppet, va)
+    unmap(puppet, va + PAGE)
+    puppet.cuMemUnmap(0x7000_0000_0000, 1 << 40, fails=INVALID_VALUE)
+    assert puppet.check()[0]["references"] == references(1, 0)
 
 
 def test_part_of_a_mapping_is_none(puppet):
