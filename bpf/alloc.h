@@ -3,20 +3,6 @@
 #ifndef SRTLEAK_ALLOC_H
 #define SRTLEAK_ALLOC_H
 
-/* Opening another's memory once more gives the same address or handle, which lives until its last
- * close.
- */
-static __always_inline bool open_again(const struct process_image *p, const struct live_key *key)
-{
-	struct live_value *value = bpf_map_lookup_elem(&live, key);
-
-	if (!value || value->kind != KIND_IPC || context_has_ended(p, value->context) ||
-	    !bpf_map_lookup_elem(&handles, key))
-		return false;
-	handle_add_reference(key, 1);
-	return true;
-}
-
 /* Makes room where an address is handed out although its free was never seen, or its context ended.
  */
 static __always_inline void supersede(struct process_image *p, struct thread *th,
@@ -26,6 +12,8 @@ static __always_inline void supersede(struct process_image *p, struct thread *th
 
 	if (!old)
 		return;
+	if (is_counted(key->space, old->kind))
+		open_forget(p, key, old->id);
 	live_take(p, key, old, &th->taken);
 	if (!th->taken.id)
 		return;
@@ -51,6 +39,12 @@ static __always_inline bool may_store(struct process_image *p, struct thread *th
 		return true;
 	supersede(p, th, key);
 	return live_admit(p);
+}
+
+static __always_inline void alloc_dropped(struct process_image *p, enum counter cause)
+{
+	count(cause);
+	__sync_fetch_and_add(&p->over_limit, 1);
 }
 
 static __always_inline void alloc_failed(struct process_image *p, const struct thread *th,
@@ -96,11 +90,28 @@ static __always_inline void handle_made(struct process_image *p, struct thread *
 		number_end(SPACE_POOL_NUMBER, fresh.number);
 }
 
+/* False where it is not the first reference. */
+static __always_inline bool count_references(struct process_image *p, struct thread *th,
+					     const struct live_key *key,
+					     const struct live_value *value)
+{
+	struct handle counted = {.counts = 1, .id = value->id, .flags = HANDLE_LIVES};
+	struct live_value *old;
+
+	if (value->kind != KIND_IPC) {
+		handle_put(p, key, &counted);
+		return true;
+	}
+	old = bpf_map_lookup_elem(&live, key);
+	if (old && (old->kind != KIND_IPC || context_has_ended(p, old->context)))
+		supersede(p, th, key);
+	return open_count(key->addr, key->space, value->id);
+}
+
 static __always_inline void alloc_record(struct pt_regs *ctx, struct process_image *p,
 					 struct thread *th, const volatile struct api_row *row,
 					 const struct live_key *key, __u64 size)
 {
-	struct handle counted = {.counts = 1, .flags = HANDLE_LIVES};
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct live_value value;
 
@@ -117,14 +128,15 @@ static __always_inline void alloc_record(struct pt_regs *ctx, struct process_ima
 		.stack = stack_capture(ctx, p, th),
 		.id = next_id(),
 	};
-	if (is_counted(key->space, value.kind)) {
-		counted.id = value.id;
-		handle_put(p, key, &counted);
+	if (is_counted(key->space, value.kind) && !count_references(p, th, key, &value)) {
+		live_leave(p);
+		count_by(COUNTER_ALLOCS_SEEN, -1);
+		return;
 	}
 	if (!live_store(p, th, key, &value)) {
+		open_forget(p, key, value.id);
 		live_leave(p);
-		count(COUNTER_DROPPED_LIVE_FULL);
-		__sync_fetch_and_add(&p->over_limit, 1);
+		alloc_dropped(p, COUNTER_DROPPED_LIVE_FULL);
 		return;
 	}
 	live_made();
@@ -150,20 +162,15 @@ static __always_inline void alloc_end(struct pt_regs *ctx, struct process_image 
 		handle_made(p, th, row, &key);
 		return;
 	}
-	if (is_readable && row->kind == KIND_IPC && open_again(p, &key))
+	if (is_readable && row->kind == KIND_IPC && open_again(key.addr, key.space))
 		return;
 	count(COUNTER_ALLOCS_SEEN);
-	if (!is_readable) {
-		count(COUNTER_DROPPED_UNREADABLE);
-		__sync_fetch_and_add(&p->over_limit, 1);
-		return;
-	}
-	if (!may_store(p, th, &key)) {
-		count(COUNTER_DROPPED_LIMIT);
-		__sync_fetch_and_add(&p->over_limit, 1);
-		return;
-	}
-	alloc_record(ctx, p, th, row, &key, size);
+	if (!is_readable)
+		alloc_dropped(p, COUNTER_DROPPED_UNREADABLE);
+	else if (!may_store(p, th, &key))
+		alloc_dropped(p, COUNTER_DROPPED_LIMIT);
+	else
+		alloc_record(ctx, p, th, row, &key, size);
 }
 
 /* CUDA_MEM_ALLOC_NODE_PARAMS: the bytes stand behind 88 of CUmemPoolProps, a pointer and a count.

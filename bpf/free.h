@@ -29,7 +29,7 @@ static __always_inline void release_begin(struct process_image *p, struct thread
 		return;
 	th->stash = (struct handle){.counts = 1, .id = handle->id};
 	th->stashed = !th->taken.id; /* it is no allocation */
-	handle_remove(p, key);
+	handle_remove(p, key);       /* last: whoever opens it anew waits for that */
 }
 
 /* Whether the free has taken something away. */
@@ -56,7 +56,7 @@ static __always_inline void free_begin(struct process_image *p, struct thread *t
 	}
 	th->number = next_id(); /* before anything is removed … */
 	handle = bpf_map_lookup_elem(&handles, &key);
-	if (is_one_of_many) {
+	if (is_one_of_many || (handle && handle->flags & HANDLE_LIVES)) {
 		release_begin(p, th, &key, value);
 	} else if (handle && handle->counts) {
 		th->stash = *handle;
@@ -123,7 +123,8 @@ static __always_inline void free_failed(struct task_struct *task, struct process
 		handle_add_reference(key, 1);
 	else if (th->stashed)
 		handle_put(p, key, &th->stash);
-	if (th->taken.id && is_counted(key->space, th->taken.kind))
+	if (th->taken.id && is_counted(key->space, th->taken.kind) &&
+	    !open_again(key->addr, key->space))
 		handle_put(p, key, &counted);
 	if (th->taken.id)
 		live_undo(p, key, &th->taken, COOKIE_API(th->cookie), result);

@@ -36,6 +36,7 @@ static __always_inline void live_undo(struct process_image *p, const struct live
 		return;
 	}
 	/* The daemon must not keep what the live map has not. */
+	open_forget(p, key, value->id);
 	count(COUNTER_DROPPED_LIVE_FULL);
 	__sync_fetch_and_add(&p->over_limit, 1);
 	report(p, EVENT_FREE, key->addr, value, API_MAX);
@@ -133,10 +134,9 @@ static __always_inline void reference_begin(struct thread *th, const struct live
 {
 	struct handle *handle = bpf_map_lookup_elem(&handles, key);
 
-	th->stashed = handle && handle->counts;
+	th->stashed = handle && handle_share(handle, unit);
 	if (!th->stashed)
 		return;
-	__sync_fetch_and_add(&handle->counts, unit);
 	th->stash = (struct handle){.counts = unit, .id = handle->id};
 	th->number = key->addr;
 }

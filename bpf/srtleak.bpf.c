@@ -26,6 +26,7 @@
 #include "pool.h"
 #include "place.h"
 #include "stream.h"
+#include "opening.h"
 #include "physical.h"
 #include "free.h"
 #include "alloc.h"

@@ -3,7 +3,8 @@
  *
  * usage: race WHAT COUNT LEDGER, with WHAT one of memory, host, array, pool, physical, mapping,
  * context; or range: the second thread maps memory of its own in the place of what the first one
- * unmaps, as soon as it can, and unmaps it
+ * unmaps, as soon as it can, and unmaps it; or opening: both open another process's memory and
+ * close it
  *
  * Prints {"pid":N,"by_second":0}, and for each line on stdin has COUNT races, writes the ledger and
  * prints how many the second thread has won. Of every KEEP things one more is made that stays.
@@ -11,12 +12,14 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "cuda_types.h"
@@ -49,6 +52,8 @@ enum {
 	FN_CONTEXT,
 	FN_POP,
 	FN_DESTROY_CONTEXT,
+	FN_EXPORT,
+	FN_CLOSE,
 	FN_MAX
 };
 
@@ -71,9 +76,13 @@ static const char *const symbols[FN_MAX] = {
 	[FN_CONTEXT] = "cuCtxCreate_v2",
 	[FN_POP] = "cuCtxPopCurrent_v2",
 	[FN_DESTROY_CONTEXT] = "cuCtxDestroy_v2",
+	[FN_EXPORT] = "cuIpcGetMemHandle",
+	[FN_CLOSE] = "cuIpcCloseMemHandle",
 };
 
 static api_fn functions[FN_MAX];
+static int (*open_memory)(uint64_t *ptr, CUipcMemHandle handle, unsigned int flags);
+static CUipcMemHandle others;
 static uint64_t primary, reserved;
 
 static int call(int fn, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
@@ -103,8 +112,16 @@ static void load(void)
 		if (!functions[fn])
 			die(symbols[fn]);
 	}
+	open_memory = (int (*)(uint64_t *, CUipcMemHandle, unsigned int))dlsym(
+		driver, "cuIpcOpenMemHandle_v2");
 	if (!init || init(0, 0, 0, 0, 0))
 		die("cuInit");
+}
+
+static void enter_context(void)
+{
+	must(FN_RETAIN, (uintptr_t)&primary, 0, 0, 0);
+	must(FN_SET, primary, 0, 0, 0);
 }
 
 static uint64_t make_memory(void)
@@ -170,24 +187,80 @@ static uint64_t make_context(void)
 	return context;
 }
 
+/* What there is already. */
+static uint64_t make_nothing(void)
+{
+	return 0;
+}
+
+/* Another process makes memory, and keeps it until this one has ended. */
+static void make_others_memory(void)
+{
+	int ways[2];
+
+	if (pipe(ways))
+		die("pipe");
+	if (fork() == 0) {
+		load();
+		enter_context();
+		must(FN_EXPORT, (uintptr_t)&others, make_memory(), 0, 0);
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (write(ways[1], &others, sizeof(others)) == sizeof(others))
+			pause();
+		_exit(1);
+	}
+	if (read(ways[0], &others, sizeof(others)) != sizeof(others))
+		die("the other process has ended");
+}
+
+static uint64_t thing;
+static api_fn end;
+
+static int end_thing(int who)
+{
+	(void)who;
+	return end(thing, GRANULE, 0, 0, 0);
+}
+
+static int take_range(int who)
+{
+	uint64_t handle = make_physical();
+
+	while (call(FN_MAP, reserved, GRANULE, 0, handle))
+		sched_yield();
+	must(FN_RELEASE, handle, 0, 0, 0);
+	must(FN_UNMAP, reserved, GRANULE, 0, 0);
+	return who;
+}
+
+static int open_and_close(int who)
+{
+	uint64_t ptr;
+
+	if (open_memory(&ptr, others, 1))
+		die("cuIpcOpenMemHandle_v2");
+	must(FN_CLOSE, ptr, 0, 0, 0);
+	return who;
+}
+
 static const struct sort {
 	const char *name;
 	uint64_t (*make)(void);
 	int end;
-	bool is_taken; /* by the second thread */
+	int (*acts[2])(int who); /* of each thread; 0: it has ended the thing */
 } sorts[] = {
-	{"memory", make_memory, FN_FREE, false},
-	{"host", make_host, FN_FREE_HOST, false},
-	{"array", make_array, FN_FREE_ARRAY, false},
-	{"pool", make_pool, FN_DESTROY_POOL, false},
-	{"physical", make_physical, FN_RELEASE, false},
-	{"mapping", make_mapping, FN_UNMAP, false},
-	{"context", make_context, FN_DESTROY_CONTEXT, false},
-	{"range", make_mapping, FN_UNMAP, true},
+	{"memory", make_memory, FN_FREE, {end_thing, end_thing}},
+	{"host", make_host, FN_FREE_HOST, {end_thing, end_thing}},
+	{"array", make_array, FN_FREE_ARRAY, {end_thing, end_thing}},
+	{"pool", make_pool, FN_DESTROY_POOL, {end_thing, end_thing}},
+	{"physical", make_physical, FN_RELEASE, {end_thing, end_thing}},
+	{"mapping", make_mapping, FN_UNMAP, {end_thing, end_thing}},
+	{"context", make_context, FN_DESTROY_CONTEXT, {end_thing, end_thing}},
+	{"range", make_mapping, FN_UNMAP, {end_thing, take_range}},
+	{"opening", make_nothing, FN_CLOSE, {open_and_close, open_and_close}},
 };
 
 static const struct sort *sort;
-static uint64_t thing;
 static unsigned long count, by_second;
 static atomic_ulong begun, ended;
 static int results[2];
@@ -203,21 +276,10 @@ static void wait_a_little(unsigned int *random)
 		;
 }
 
-static void end_thing(int who, unsigned int *random)
+static void act(int who, unsigned int *random)
 {
 	wait_a_little(random);
-	results[who] = call(sort->end, thing, GRANULE, 0, 0);
-}
-
-static void take_range(void)
-{
-	uint64_t handle = make_physical();
-
-	while (call(FN_MAP, reserved, GRANULE, 0, handle))
-		sched_yield();
-	must(FN_RELEASE, handle, 0, 0, 0);
-	must(FN_UNMAP, reserved, GRANULE, 0, 0);
-	results[1] = 1;
+	results[who] = sort->acts[who](who);
 }
 
 static void *second_thread(void *arg)
@@ -229,10 +291,7 @@ static void *second_thread(void *arg)
 	for (unsigned long i = 1; i <= count; i++) {
 		while (begun < i)
 			sched_yield();
-		if (sort->is_taken)
-			take_range();
-		else
-			end_thing(1, &random);
+		act(1, &random);
 		ended = i;
 	}
 	return NULL;
@@ -242,7 +301,7 @@ static void race(unsigned long number, unsigned int *random)
 {
 	thing = sort->make();
 	begun = number;
-	end_thing(0, random);
+	act(0, random);
 	while (ended < number)
 		sched_yield();
 	if (!results[0] == !results[1])
@@ -283,13 +342,15 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	count = strtoul(argv[2], NULL, 10);
+	if (sort->make == make_nothing)
+		make_others_memory();
 	load();
+	end = functions[sort->end];
 	say();
 	write_ledger =
 		(int (*)(const char *))dlsym(simcuda_open("libcuda.so.1"), "simcuda_ledger_write");
 	while (getchar() != EOF) {
-		must(FN_RETAIN, (uintptr_t)&primary, 0, 0, 0);
-		must(FN_SET, primary, 0, 0, 0);
+		enter_context();
 		must(FN_RESERVE, (uintptr_t)&reserved, GRANULE, 0, 0);
 		races();
 		if (!write_ledger || write_ledger(argv[3]))
