@@ -184,6 +184,8 @@ enum address_space {
 	X(cudaStreamCreateWithPriority,              CUDART, STREAM,          NONE,    STREAM,   CURRENT,    OUT,   0, NONE,          0, 0) \
 	X(cudaStreamDestroy,                         CUDART, STREAM_END,      NONE,    STREAM,   NONE,       ARG,   0, NONE,          0, 0) \
 	X(cudaSetDevice,                             CUDART, DEVICE_SET,      NONE,    CONTEXT,  NONE,       ARG,   0, NONE,          0, 0) \
+	X(cudaGLSetGLDevice,                         CUDART, DEVICE_SET,      NONE,    CONTEXT,  NONE,       ARG,   0, NONE,          0, 0) \
+	X(cudaVDPAUSetVDPAUDevice,                   CUDART, DEVICE_SET,      NONE,    CONTEXT,  NONE,       ARG,   0, NONE,          0, 0) \
 	X(cudaDeviceReset,                           CUDART, DEVICE_RESET,    NONE,    CONTEXT,  NONE,       ARG,   0, NONE,          0, 0) \
 	X(cuMemAlloc,                                CUDA,   ALLOC,           DEVICE,  MEMORY,   CURRENT,    OUT32, 0, BYTES32,       1, 0) \
 	X(cuMemAlloc_v2,                             CUDA,   ALLOC,           DEVICE,  MEMORY,   CURRENT,    OUT,   0, BYTES,         1, 0) \

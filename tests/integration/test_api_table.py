@@ -11,12 +11,17 @@ import pytest
 from churn import OF_CUDA_12
 from conftest import ROOT
 
-HEADERS = ("cuda.h", "cuda_runtime_api.h", "cudaGL.h", "cudaVDPAU.h")
+INTEROP = ("GL", "VDPAU", "EGL")
+HEADERS = (
+    *("cuda.h", "cuda_runtime_api.h"),
+    *(f"cuda{name}.h" for name in INTEROP),
+    *(f"cuda_{name.lower()}_interop.h" for name in INTEROP),
+)
 LIBRARIES = ("lib64/libcudart.so.*", "lib64/stubs/libcuda.so", "targets/*/lib/stubs/libcuda.so")
 # What a function that allocates, frees, or decides whose memory something is, has in its name.
 LOOKS_LIKE = re.compile(
     "Alloc|Malloc|Free|Create|Destroy|Regist|Map|Unmap|Import|Export|Open|Close|Reset|Retain"
-    "|Release|Instantiate|Trim|Reserve|Load|Unload|Push|Pop|SetCurrent|SetDevice|SetMemPool|Attach"
+    "|Release|Unbind|SetLimit|SetGLDevice|SetVDPAUDevice|ValidDevices|Instantiate|Trim|Reserve|Load|Unload|Push|Pop|SetCurrent|SetDevice|SetMemPool|Attach"
     "|AddNode|Capture|Detach|Bind|Init|Clone|Prefetch|Advise|Discard|Checkpoint|FromGreen|DefaultMemPool|GetMemPool"
 )
 # Passed by value and larger than two registers: on the stack.

@@ -63,9 +63,15 @@ def look_again(puppet):
 # A thread's device
 
 
-def test_each_thread_has_its_device(puppet):
+@pytest.mark.parametrize(
+    "choose",
+    [("cudaSetDevice", 1), ("cudaGLSetGLDevice", 1), ("cudaVDPAUSetVDPAUDevice", 1, 0, 0)],
+    ids=lambda choose: choose[0],
+)
+def test_each_thread_has_its_device(puppet, choose):
     a, b = puppet.thread("a"), puppet.thread("b")
-    a.cudaSetDevice(1)
+    function, *arguments = choose
+    getattr(a, function)(*arguments)
     on_first = [puppet.cudaMalloc(OUT, MIB), b.cudaMalloc(OUT, MIB)]
     on_first += [b.cudaMallocManaged(OUT, MIB, 1)]
     on_second = [a.cudaMalloc(OUT, MIB), a.cudaMallocAsync(OUT, MIB, 0)]

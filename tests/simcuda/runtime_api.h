@@ -11,6 +11,8 @@
 cudaError_t cudaGetDeviceCount(int *count);
 cudaError_t cudaGetDevice(int *device);
 cudaError_t cudaSetDevice(int device);
+cudaError_t cudaGLSetGLDevice(int device);
+cudaError_t cudaVDPAUSetVDPAUDevice(int device, VdpDevice vdp, VdpGetProcAddress *get_address);
 cudaError_t cudaDeviceReset(void);
 cudaError_t cudaDeviceSynchronize(void);
 cudaError_t cudaDeviceGraphMemTrim(int device);

@@ -50,7 +50,7 @@ cudaError_t cudaGetDevice(int *device)
 	return cudaSuccess;
 }
 
-cudaError_t cudaSetDevice(int device)
+static cudaError_t choose(int device)
 {
 	CUcontext ctx;
 	cudaError_t r = WITHOUT_CONTEXT(cuDevicePrimaryCtxRetain, &ctx, device);
@@ -59,6 +59,22 @@ cudaError_t cudaSetDevice(int device)
 		return r;
 	chosen_device = device;
 	return WITHOUT_CONTEXT(cuCtxSetCurrent, ctx);
+}
+
+cudaError_t cudaSetDevice(int device)
+{
+	return choose(device);
+}
+
+cudaError_t cudaGLSetGLDevice(int device)
+{
+	return choose(device);
+}
+
+cudaError_t cudaVDPAUSetVDPAUDevice(int device, __attribute__((unused)) VdpDevice vdp,
+				    __attribute__((unused)) VdpGetProcAddress *get_address)
+{
+	return choose(device);
 }
 
 cudaError_t cudaDeviceReset(void)
