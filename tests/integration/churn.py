@@ -16,6 +16,8 @@ DROPS = ("process_limit", "live_full", "unreadable")
 # They end all that was made on a device: see test_contexts.py.
 RESETS = {
     "cudaDeviceReset",
+    "cudaGLSetGLDevice",
+    "cudaVDPAUSetVDPAUDevice",
     "cuDevicePrimaryCtxReset",
     "cuDevicePrimaryCtxReset_v2",
 }

@@ -372,13 +372,16 @@ def test_switched_while_it_calls(start_daemon, workload, tmp_path):
     churn.round()
     after = truth(churn.ledger)
 
-    def is_exact():
+    def wrong():
         older, _ = expected_and_shown(daemon, churn.pid, before)
         all_of_now, shown = expected_and_shown(daemon, churn.pid, after)
         newer, shown_at_all = map(wherever, (all_of_now - older, shown))
-        return shown <= all_of_now and newer - wherever(older) <= shown_at_all
+        return shown - all_of_now, newer - wherever(older) - shown_at_all
 
-    wait_until(is_exact, "all of the new allocations and none that is gone")
+    try:
+        wait_until(lambda: not any(wrong()), "all of the new allocations and none that is gone")
+    except AssertionError as error:
+        raise AssertionError("%s ghosts, %s missing" % wrong()) from error
     assert_conserved(daemon.ctl("status"))
 
 
