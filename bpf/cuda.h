@@ -60,8 +60,7 @@ static __always_inline bool is_inner(struct pt_regs *ctx, struct task_struct *ta
 
 	if (sp > th->outer_sp)
 		return false;
-	if (sp == th->outer_sp && COOKIE_API(cookie) == COOKIE_API(th->cookie) &&
-	    cookie != th->cookie)
+	if (sp == th->outer_sp && PT_REGS_IP(ctx) == th->outer_ip && cookie != th->cookie)
 		return true;
 	if (!is_to_return(task, th->outer_sp))
 		return false;

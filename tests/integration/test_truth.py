@@ -203,17 +203,18 @@ def test_call_that_never_returns(start_jump, how, later):
     )
 
 
-@pytest.mark.parametrize("later", LATER, ids=" ".join)
-def test_runtime_call_that_never_returns(start_daemon, workload, later):
-    """What the program asks of the driver then is no part of it."""
-    process = workload(JUMP, "runtime", *later)
+@pytest.mark.parametrize("how", [("second",), *(("runtime", *l) for l in LATER)], ids=" ".join)
+def test_runtime_call_that_never_returns(start_daemon, workload, how):
+    """What the program asks of the driver then, or of another runtime, is no part of it."""
+    process = workload(JUMP, *how)
     assert process.line() == {"phase": "started"}
     daemon = start_daemon("--pid", str(process.pid))
     process.step()
     assert process.line() == {"phase": "kept"}
     wait_until(lambda: len(daemon.allocs(process.pid)) == KEPT_AFTER_JUMP, "later calls are seen")
     assert daemon.ctl("status")["events"]["lost"]["lost_return"] == 1
-    assert {a["api"] for a in daemon.allocs(process.pid)} == {"cuMemAlloc_v2"}
+    api = "cudaMalloc" if how == ("second",) else "cuMemAlloc_v2"
+    assert {a["api"] for a in daemon.allocs(process.pid)} == {api}
 
 
 def test_address_handed_out_again(start_jump):

@@ -2,7 +2,7 @@
 /* Leaves calls of its own cudaMalloc() in ways that never return.
  *
  * usage: jump HOW [deeper [other [above]]], with HOW one of return, again, longjmp, signal, thread,
- * exec, runtime
+ * exec, runtime, second
  *
  * The program exports cudaMalloc() itself, as one with a runtime linked in would, and is probed
  * when it is started under the name of a CUDA runtime. A line on stdin lets it make the call that
@@ -11,7 +11,7 @@
  * written where the lost one's frame was); after each step it prints {"phase":NAME}.
  *
  * runtime: what is lost is a cudaMalloc() of the simulated runtime, and the others are calls of its
- * driver.
+ * driver; second: they are cudaMalloc() of another runtime, at the same place of the stack.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -118,18 +118,22 @@ static void lose_one(void (*how)(void))
 }
 
 /* The runtime's first call makes a context, which is not what is to be lost. */
-static void lose_in_runtime(void)
+static void lose_in_runtime(bool second)
 {
 	void *runtime = simcuda_open("libcudart.so.13"), *driver = simcuda_open("libcuda.so.1");
 	int (*start)(void *) = (int (*)(void *))dlsym(runtime, "cudaFree");
 	void (*leave_by)(void (*)(void)) = (void (*)(void (*)(void)))dlsym(driver, "simcuda_leave");
-	int (*later)(void **, size_t) = (int (*)(void **, size_t))dlsym(driver, "cuMemAlloc_v2");
+	void *other = second ? simcuda_open("libcudart.so.12") : driver;
+	const char *name = second ? "cudaMalloc" : "cuMemAlloc_v2";
+	int (*later)(void **, size_t) = (int (*)(void **, size_t))dlsym(other, name);
 
 	allocate = (int (*)(void **, size_t))dlsym(runtime, "cudaMalloc");
 	start(NULL);
 	leave_by(jump);
-	lose(NULL);
-	allocate = later;
+	for (int i = 0; i <= (second ? KEPT : 0); i++) {
+		lose(NULL);
+		allocate = later;
+	}
 }
 
 static void step(const char *name)
@@ -158,8 +162,13 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < ARRAY_SIZE(ways); i++)
 		if (argc > 1 && strcmp(argv[1], ways[i].name) == 0 && ways[i].how)
 			lose_one(ways[i].how);
+	if (argc > 1 && strcmp(argv[1], "second") == 0) {
+		lose_in_runtime(true);
+		step("kept");
+		return 0;
+	}
 	if (argc > 1 && strcmp(argv[1], "runtime") == 0)
-		lose_in_runtime();
+		lose_in_runtime(false);
 	else if (argc > 3 && strcmp(argv[3], "other") == 0)
 		allocate = cudaMallocHost;
 	for (int i = 0; i < KEPT; i++)
