@@ -175,6 +175,18 @@ static __always_inline void primary_end(struct process_image *p, struct context_
 		context_end(p, call, unknown);
 }
 
+/* Counted at entry: another thread may release what was the last one before the call returns. */
+static __always_inline void primary_retain(struct task_struct *task, struct process_image *p,
+					   struct context_call *call)
+{
+	bool is_whole = was_seen(task, call->cookie, p->start_ns) && !p->unseen_ns;
+	struct handle *primary = primary_get(p, call->device, is_whole);
+
+	call->retained = primary != NULL;
+	if (primary)
+		__sync_fetch_and_add(&primary->counts, 1);
+}
+
 /* The last one ends it, if there can be no others. */
 static __always_inline void primary_release(struct process_image *p, struct context_call *call)
 {
@@ -347,7 +359,7 @@ __noinline int context_entry(__u64 sp, __u64 pointer, __u64 extra, __u32 cookie)
 	call->cookie = cookie;
 	call->pointer = pointer;
 	call->device = extra;
-	call->ended = call->released = 0;
+	call->ended = call->released = call->retained = 0;
 	call->number = 0;
 	switch (c.row->action) {
 	case ACTION_GREEN_CONTEXT:
@@ -360,6 +372,9 @@ __noinline int context_entry(__u64 sp, __u64 pointer, __u64 extra, __u32 cookie)
 		call->device = primary_to_reset(c.p, c.th);
 		if (call->device != PRIMARY_NONE)
 			primary_end(c.p, call);
+		break;
+	case ACTION_PRIMARY_RETAIN:
+		primary_retain(c.task, c.p, call);
 		break;
 	case ACTION_PRIMARY_RESET:
 		primary_end(c.p, call);
@@ -436,6 +451,11 @@ static __always_inline void primary_ended_beside(struct process_image *p, struct
 static __always_inline void context_failed(struct process_image *p, struct context_call *call,
 					   __u8 action)
 {
+	if (call->retained) { /* others may have released theirs since */
+		primary_release(p, call);
+		context_ended(p, call);
+		return;
+	}
 	if (action != ACTION_CONTEXT_DESTROY || !call->released) {
 		primary_goes_on(p, call);
 		return;
@@ -466,17 +486,13 @@ static __always_inline void context_created(struct process_image *p, struct thre
 	context_push(th, context);
 }
 
-static __always_inline void primary_retained(struct task_struct *task, struct process_image *p,
+static __always_inline void primary_retained(struct process_image *p,
 					     const struct context_call *call)
 {
-	bool is_whole = was_seen(task, call->cookie, p->start_ns) && !p->unseen_ns;
-	struct handle *primary = primary_get(p, call->device, is_whole);
 	struct live_key key = handle_key(p, SPACE_CONTEXT, read_user_u64(call->pointer));
 	struct handle *known = bpf_map_lookup_elem(&handles, &key);
 	struct handle fresh = {.device = device_of(call->device), .flags = HANDLE_PRIMARY};
 
-	if (primary)
-		__sync_fetch_and_add(&primary->counts, 1);
 	if (!known || known->device != fresh.device || known->flags != HANDLE_PRIMARY)
 		handle_put(p, &key, &fresh);
 }
@@ -498,7 +514,7 @@ static __always_inline void context_return(struct task_struct *task, struct proc
 		th->current = CURRENT_DEVICE | call->device;
 		break;
 	case ACTION_PRIMARY_RETAIN:
-		primary_retained(task, p, call);
+		primary_retained(p, call);
 		break;
 	case ACTION_GREEN_CONTEXT:
 		green_converted(p, call);

@@ -44,6 +44,8 @@ struct context_call {
 	__u32 device;
 	__u32 ended;    /* number of the context that ends with it; 0: none */
 	__u32 released; /* it gives up a reference */
+	__u32 retained; /* it takes one */
+	__u32 zero;
 };
 
 /* What one thread is in the middle of: its outermost call, and room to collect a stack. A uprobe
@@ -61,7 +63,7 @@ struct thread {
 	struct handle stash;     /* likewise, of what is no allocation */
 	__u32 image;
 	__u32 cookie;       /* of the outermost call: library and api */
-	__u32 shared;       /* the call gives up one of several references; or mappings */
+	__u32 shared;       /* the call gives up one of several references */
 	__u32 stashed;      /* the stash is in use */
 	__u32 unmapped;     /* spans that the call removes */
 	struct place place; /* see place.h */

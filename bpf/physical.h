@@ -280,11 +280,7 @@ __noinline int unmap_step(__u32 i)
 
 	if (!th || !p || i >= UNMAP_MAX || !th->size)
 		return 0;
-	size = unmap_one(p, th->extra, th->size, th->number);
-	if (size)
-		th->shared = 1;
-	else
-		size = UNMAP_STEP;
+	size = unmap_one(p, th->extra, th->size, th->number) ?: UNMAP_STEP;
 	th->spans[i] = size;
 	th->extra += size;
 	th->size -= size < th->size ? size : th->size;
@@ -301,7 +297,6 @@ static __always_inline void unmap_begin(struct thread *th)
 
 	th->extra = th->pointer;
 	th->number = next_id();
-	th->shared = 0;
 	for (i = 0; i < UNMAP_MAX; i++)
 		if (!unmap_step(i))
 			break;
@@ -354,7 +349,7 @@ __noinline int unmapped_one(__u64 at, __u32 api, __s32 result, __u64 number)
 	return 0;
 }
 
-/* Where mappings are known, there may be more in what was not gone through. */
+/* There may be more mappings in what was not gone through. */
 static __always_inline void unmap_end(struct process_image *p, struct thread *th, __s32 result)
 {
 	__u64 at = th->pointer;
@@ -365,7 +360,7 @@ static __always_inline void unmap_end(struct process_image *p, struct thread *th
 		at += th->spans[i];
 	}
 	th->unmapped = 0;
-	if (th->size && th->shared && !result)
+	if (th->size && !result)
 		handle_lost(p);
 }
 

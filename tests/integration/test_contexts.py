@@ -521,6 +521,31 @@ def test_reset_that_fails_beside_one_that_does_not(newborn, meanwhile):
     assert_left(newborn.check(), [], [again])
 
 
+@pytest.mark.parametrize("fails", [0, OUT_OF_MEMORY], ids=["", "fails"])
+def test_primary_context_retained_beside_its_last_release(newborn, fails):
+    """It lives on with the reference that is being made, if that is."""
+    a, b = newborn.thread("a"), newborn.thread("b")
+    a.cuCtxSetCurrent(primary(a, 0))
+    a.cuMemAlloc_v2(OUT, MIB)
+    assert len(newborn.check()) == 1
+    if fails:
+        newborn.simcuda_fail_late(1500, OUT_OF_MEMORY)
+    else:
+        b.simcuda_return_late(1500)
+    slow = b.begin("cuDevicePrimaryCtxRetain", OUT, 0)
+
+    def references():
+        return [value["counts"] for _, value in newborn.handles(kernel.SPACE_PRIMARY)]
+
+    wait_until(lambda: references() == [2], "it has begun")
+    a.cuDevicePrimaryCtxRelease_v2(0)
+    slow(fails=fails)
+    assert len(newborn.check()) == (not fails)
+    if not fails:
+        a.cuDevicePrimaryCtxRelease_v2(0)
+    assert newborn.check() == []
+
+
 @pytest.mark.parametrize("way", ["cuDevicePrimaryCtxReset_v2", "cuDevicePrimaryCtxRelease_v2"])
 def test_end_that_fails_beside_an_allocation(newborn, way):
     """What was there and what came meanwhile ends together."""
