@@ -41,12 +41,6 @@ static __always_inline bool may_store(struct process_image *p, struct thread *th
 	return live_admit(p);
 }
 
-static __always_inline void alloc_dropped(struct process_image *p, enum counter cause)
-{
-	count(cause);
-	__sync_fetch_and_add(&p->over_limit, 1);
-}
-
 static __always_inline void alloc_failed(struct process_image *p, const struct thread *th,
 					 const volatile struct api_row *row, __s32 result)
 {
@@ -103,7 +97,7 @@ static __always_inline bool count_references(struct process_image *p, struct thr
 		return true;
 	}
 	old = bpf_map_lookup_elem(&live, key);
-	if (old && (old->kind != KIND_IPC || context_has_ended(p, old->context)))
+	if (old && !is_opening(p, old))
 		supersede(p, th, key);
 	return open_count(key->addr, key->space, value->id);
 }
@@ -136,7 +130,7 @@ static __always_inline void alloc_record(struct pt_regs *ctx, struct process_ima
 	if (!live_store(p, th, key, &value)) {
 		open_forget(p, key, value.id);
 		live_leave(p);
-		alloc_dropped(p, COUNTER_DROPPED_LIVE_FULL);
+		count_dropped(p, COUNTER_DROPPED_LIVE_FULL);
 		return;
 	}
 	live_made();
@@ -166,9 +160,9 @@ static __always_inline void alloc_end(struct pt_regs *ctx, struct process_image 
 		return;
 	count(COUNTER_ALLOCS_SEEN);
 	if (!is_readable)
-		alloc_dropped(p, COUNTER_DROPPED_UNREADABLE);
+		count_dropped(p, COUNTER_DROPPED_UNREADABLE);
 	else if (!may_store(p, th, &key))
-		alloc_dropped(p, COUNTER_DROPPED_LIMIT);
+		count_dropped(p, COUNTER_DROPPED_LIMIT);
 	else
 		alloc_record(ctx, p, th, row, &key, size);
 }

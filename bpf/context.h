@@ -64,8 +64,8 @@ static __always_inline void contexts_begin(struct task_struct *task, const struc
 	th->device = 0;
 }
 
-/* False where its stack of contexts is deeper than is. An unknown one is older than the probes
- * otherwise.
+/* False where the thread has come out of a stack of contexts that is deeper than the probes keep:
+ * then its context is unknown for another reason than that it is older than they are.
  */
 static __always_inline bool is_followed(const struct thread *th)
 {
@@ -328,11 +328,8 @@ static __always_inline void context_destroyed_by_other(struct process_image *p,
 						       struct context_call *call)
 {
 	struct live_key key = handle_key(p, SPACE_CONTEXT, call->pointer);
-	struct handle *context;
 
-	stray_note(&key, call->number);
-	context = bpf_map_lookup_elem(&handles, &key);
-	if (!context || context->id > call->number)
+	if (!stray_note_handle(&key, call->number))
 		return;
 	context_destroy(p, call);
 	context_ended(p, call);
@@ -437,11 +434,8 @@ static __always_inline void primary_goes_on(struct process_image *p, struct cont
 static __always_inline void primary_ended_beside(struct process_image *p, struct context_call *call)
 {
 	struct live_key key = handle_key(p, SPACE_PRIMARY, call->device);
-	struct handle *primary;
 
-	stray_note(&key, call->number);
-	primary = bpf_map_lookup_elem(&handles, &key);
-	if (!primary || primary->id > call->number)
+	if (!stray_note_handle(&key, call->number))
 		return;
 	call->ended = 0;
 	primary_end(p, call);

@@ -11,8 +11,7 @@ static __always_inline struct live_key handle_key(const struct process_image *p,
 
 static __always_inline void handle_lost(struct process_image *p)
 {
-	count(COUNTER_LOST_HANDLE);
-	__sync_fetch_and_add(&p->over_limit, 1);
+	count_dropped(p, COUNTER_LOST_HANDLE);
 }
 
 /* Counts one more entry of these maps; false where the process has its share. */

@@ -254,15 +254,14 @@ static __always_inline __u64 next_id(void)
 }
 
 /* Others see what was written before it, or it sees what they have written before theirs: writing
- * to a map alone does not ensure that.
+ * to a map alone does not ensure that. What is read is used, as an addition without a use orders
+ * nothing.
  */
 static __always_inline void fence(void)
 {
 	__u64 id = __sync_fetch_and_add(&last_id, 0);
 
-	asm volatile(""
-		     :
-		     : "r"(id)); /* without a use it would be an addition that orders nothing */
+	asm volatile("" : : "r"(id));
 }
 
 static __always_inline void count_by(__u32 counter, __s64 n)
@@ -277,6 +276,13 @@ static __always_inline void count_by(__u32 counter, __s64 n)
 static __always_inline void count(__u32 counter)
 {
 	count_by(counter, 1);
+}
+
+/* Of something that was not kept, for lack of room; the process is marked. */
+static __always_inline void count_dropped(struct process_image *p, __u32 counter)
+{
+	count(counter);
+	__sync_fetch_and_add(&p->over_limit, 1);
 }
 
 #endif

@@ -6,6 +6,13 @@
 #ifndef SRTLEAK_OPENING_H
 #define SRTLEAK_OPENING_H
 
+/* Whether what the live map has at the place is an opening, which can be counted once more. */
+static __always_inline bool is_opening(const struct process_image *p,
+				       const struct live_value *value)
+{
+	return value->kind == KIND_IPC && !context_has_ended(p, value->context);
+}
+
 /* Whether it is known to be open. Then that is counted once more. Global, so that the verifier
  * looks at it once.
  */
@@ -20,7 +27,7 @@ __noinline int open_again(__u64 addr, __u32 space)
 		return 0;
 	key = handle_key(p, space, addr);
 	value = bpf_map_lookup_elem(&live, &key);
-	if (value && (value->kind != KIND_IPC || context_has_ended(p, value->context)))
+	if (value && !is_opening(p, value))
 		return 0;
 	handle = bpf_map_lookup_elem(&handles, &key);
 	return handle && handle->flags & HANDLE_LIVES && handle_share(handle, 1);

@@ -37,8 +37,7 @@ static __always_inline void live_undo(struct process_image *p, const struct live
 	}
 	/* The daemon must not keep what the live map has not. */
 	open_forget(p, key, value->id);
-	count(COUNTER_DROPPED_LIVE_FULL);
-	__sync_fetch_and_add(&p->over_limit, 1);
+	count_dropped(p, COUNTER_DROPPED_LIVE_FULL);
 	report(p, EVENT_FREE, key->addr, value, API_MAX);
 }
 
@@ -48,11 +47,26 @@ static __always_inline void mapping_remove(struct process_image *p, const struct
 		grant_return(p->image, SHARED_HANDLES, 1);
 }
 
+static __always_inline struct mapping *mapping_at(const struct process_image *p, __u64 at,
+						  struct live_key *ret_place)
+{
+	*ret_place = handle_key(p, SPACE_MEMORY, at);
+	return bpf_map_lookup_elem(&mappings, ret_place);
+}
+
 static __always_inline bool is_of(const struct live_key *key, __u64 id)
 {
 	struct handle *handle = bpf_map_lookup_elem(&handles, key);
 
 	return handle && handle->id == id;
+}
+
+/* The last reference to it has gone. */
+static __always_inline void physical_take(struct process_image *p, const struct live_key *key,
+					  struct live_value *ret)
+{
+	live_take(p, key, bpf_map_lookup_elem(&live, key), ret);
+	handle_remove(p, key);
 }
 
 /* Takes the mapping's reference away for a call of that number, and with the last one the memory;
@@ -67,10 +81,8 @@ static __always_inline void mapping_detach(struct process_image *p, struct mappi
 		return;
 	m->taken.id = 0;
 	handle = bpf_map_lookup_elem(&handles, &key);
-	if (handle && handle->id == m->id && handle_drop(handle, HANDLE_MAPPING) == DROP_LAST) {
-		live_take(p, &key, bpf_map_lookup_elem(&live, &key), &m->taken);
-		handle_remove(p, &key);
-	}
+	if (handle && handle->id == m->id && handle_drop(handle, HANDLE_MAPPING) == DROP_LAST)
+		physical_take(p, &key, &m->taken);
 	m->detached_by = number;
 }
 
@@ -118,8 +130,7 @@ __noinline int mapping_supersede(__u64 at)
 
 	if (!p)
 		return 0;
-	place = handle_key(p, SPACE_MEMORY, at);
-	m = bpf_map_lookup_elem(&mappings, &place);
+	m = mapping_at(p, at, &place);
 	if (!m)
 		return 0;
 	mapping_ended(p, m, &place, COUNTER_SUPERSEDED, API_MAX, next_id());
@@ -159,8 +170,7 @@ __noinline int reference_undo(void)
 	    handle_drop(handle, th->stash.counts) != DROP_LAST)
 		return 0;
 	/* The others went meanwhile. */
-	live_take(p, &key, bpf_map_lookup_elem(&live, &key), &th->taken);
-	handle_remove(p, &key);
+	physical_take(p, &key, &th->taken);
 	if (!th->taken.id)
 		return 0;
 	count(COUNTER_FREES_MATCHED);
@@ -171,8 +181,8 @@ __noinline int reference_undo(void)
 
 static __always_inline void retain_begin(struct process_image *p, struct thread *th)
 {
-	struct live_key place = handle_key(p, SPACE_MEMORY, th->extra), key;
-	struct mapping *m = bpf_map_lookup_elem(&mappings, &place);
+	struct live_key place, key;
+	struct mapping *m = mapping_at(p, th->extra, &place);
 
 	th->stashed = 0;
 	if (!m)
@@ -259,8 +269,8 @@ __noinline int physical_end(__u32 api, __s32 result)
 /* The mapping that begins at `at` and ends in time. Returns its size; 0: none such is known. */
 static __always_inline __u64 unmap_one(struct process_image *p, __u64 at, __u64 left, __u64 number)
 {
-	struct live_key place = handle_key(p, SPACE_MEMORY, at);
-	struct mapping *m = bpf_map_lookup_elem(&mappings, &place);
+	struct live_key place;
+	struct mapping *m = mapping_at(p, at, &place);
 
 	if (!m || m->size > left)
 		return 0;
@@ -334,8 +344,7 @@ __noinline int unmapped_one(__u64 at, __u32 api, __s32 result, __u64 number)
 
 	if (!p)
 		return 0;
-	place = handle_key(p, SPACE_MEMORY, at);
-	m = bpf_map_lookup_elem(&mappings, &place);
+	m = mapping_at(p, at, &place);
 	if (!m || m->made > number)
 		return 0;
 	if (!result) {

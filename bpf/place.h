@@ -12,11 +12,10 @@ static __always_inline void place_context(struct process_image *p, __u64 current
 
 	if (!(current & CURRENT_DEVICE)) {
 		context = bpf_map_lookup_elem(&handles, &key);
-		if (context) {
+		if (context && !(context->flags & HANDLE_PRIMARY)) {
 			place->device = context->device;
 			place->context = context->number;
-			if (!(context->flags & HANDLE_PRIMARY))
-				return;
+			return;
 		}
 		current = CURRENT_DEVICE | (context ? (__u8)context->device : PRIMARY_UNKNOWN);
 	}

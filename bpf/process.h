@@ -117,8 +117,7 @@ static __always_inline struct process_image *process_get(struct task_struct *tas
 /* Its next call asks again, and does not know then what it did before. */
 static __always_inline void thread_refused(struct process_image *p)
 {
-	count(COUNTER_LOST_THREAD);
-	__sync_fetch_and_add(&p->over_limit, 1);
+	count_dropped(p, COUNTER_LOST_THREAD);
 	p->unseen_ns = bpf_ktime_get_boot_ns();
 }
 

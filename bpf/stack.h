@@ -306,8 +306,7 @@ __noinline int stack_keep(__u64 id)
 	th->fresh = stack_store(p, th, &key, 1 + 3 * th->python + th->native);
 	if (th->fresh)
 		return 0;
-	count(COUNTER_LOST_STACK);
-	__sync_fetch_and_add(&p->over_limit, 1);
+	count_dropped(p, COUNTER_LOST_STACK);
 	return 0;
 }
 

@@ -15,6 +15,16 @@ static __always_inline void stray_note(const struct live_key *key, __u64 number)
 	fence();
 }
 
+/* The same of a handle. Whether it is there, put back by a call that had it in hand. */
+static __always_inline bool stray_note_handle(const struct live_key *key, __u64 number)
+{
+	struct handle *handle;
+
+	stray_note(key, number);
+	handle = bpf_map_lookup_elem(&handles, key);
+	return handle && handle->id <= number;
+}
+
 /* Whether a call that began later has ended what the key names. */
 static __always_inline bool stray_since(const struct live_key *key, __u64 number)
 {
