@@ -424,14 +424,21 @@ def test_more_processes_than_there_is_room_for(narrow, playground, uid):
     others.rounds()
 
 
-def test_process_that_is_refused_and_admitted_later(narrow, playground):
-    """What it did meanwhile is not known."""
+@pytest.mark.parametrize("killed", [0, 1], ids=["", "killed"])
+def test_process_that_is_refused_and_admitted_later(start_fair, playground, bpffs, killed):
+    """What it did meanwhile is not known, nor to a daemon that was not there."""
+    how = {"binary": NARROW, "pins": bpffs / "fair"}
+    narrow = start_fair(**how)
     puppet = playground.puppet()
     before = granted(narrow)
     culprits, _ = playground.greedy("blocks", 3, processes=100, uid=0)
+    for _ in range(killed):
+        narrow.process.kill()
+        narrow.process.wait()
     early = puppet.thread("early")
     early.cudaSetDevice(1)
     early.cudaMalloc(OUT, MIB)
+    narrow = start_fair(**how) if killed else narrow
     both = ["late_attach", "limit"]
     wait_until(lambda: partial(narrow, puppet.pid) == both, "it is marked")
     assert set(narrow.process_row(puppet.pid)["outstanding"].values()) == {None}
