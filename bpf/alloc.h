@@ -4,65 +4,79 @@
 #define SRTLEAK_ALLOC_H
 
 /* Makes room where an address is handed out although its free was never seen, or its context ended.
+ * Global, so that the verifier looks at it once, as others here.
  */
-static __always_inline void supersede(struct process_image *p, struct thread *th,
-				      const struct live_key *key)
+__noinline int supersede(__u64 addr, __u32 space)
 {
-	struct live_value *old = bpf_map_lookup_elem(&live, key);
+	struct process_image *p = process_find(bpf_get_current_task_btf());
+	struct live_value *old, taken;
+	struct live_key key = {};
+	enum counter counter;
 
+	if (!p)
+		return 0;
+	key = handle_key(p, space, addr);
+	old = bpf_map_lookup_elem(&live, &key);
 	if (!old)
-		return;
-	if (is_counted(key->space, old->kind))
-		open_forget(p, key, old->id);
-	live_take(p, key, old, &th->taken);
-	if (!th->taken.id)
-		return;
-	count(context_has_ended(p, th->taken.context) ? COUNTER_FREES_MATCHED : COUNTER_SUPERSEDED);
-	report(p, EVENT_FREE, key->addr, &th->taken, API_MAX);
-	th->taken.id = 0;
+		return 0;
+	counter = context_has_ended(p, old->context) ? COUNTER_FREES_MATCHED : COUNTER_SUPERSEDED;
+	if (is_counted(space, old->kind) &&
+	    referent_change(old->id, 0, REFERENCES_ALL, API_MAX, counter) != REFERENT_NONE)
+		return 0;
+	live_take(p, &key, old, &taken);
+	if (!taken.id)
+		return 0;
+	count(counter);
+	report(p, EVENT_FREE, addr, &taken, API_MAX);
+	return 0;
 }
 
-/* Almost never is the address there already, so that is not looked at first. False: no room. */
-static __always_inline bool live_store(struct process_image *p, struct thread *th,
-				       const struct live_key *key, const struct live_value *value)
+enum store {
+	STORED,
+	STORE_AGAIN, /* it is others' memory, which another thread has opened just before */
+	STORE_FULL,
+};
+
+/* Almost never is the address there already, so that is not looked at first. */
+static __always_inline enum store live_store(const struct live_key *key,
+					     const struct live_value *value)
 {
 	if (!bpf_map_update_elem(&live, key, value, BPF_NOEXIST))
-		return true;
-	supersede(p, th, key);
-	return !bpf_map_update_elem(&live, key, value, BPF_ANY);
+		return STORED;
+	if (value->kind == KIND_IPC && open_again(key->addr, key->space))
+		return STORE_AGAIN;
+	supersede(key->addr, key->space);
+	return bpf_map_update_elem(&live, key, value, BPF_ANY) ? STORE_FULL : STORED;
 }
 
-static __always_inline bool may_store(struct process_image *p, struct thread *th,
-				      const struct live_key *key)
+static __always_inline bool may_store(struct process_image *p, const struct live_key *key)
 {
 	if (live_admit(p))
 		return true;
-	supersede(p, th, key);
+	supersede(key->addr, key->space);
 	return live_admit(p);
 }
 
-static __always_inline void alloc_failed(struct process_image *p, const struct thread *th,
-					 const volatile struct api_row *row, __s32 result)
+__noinline int alloc_failed(__u32 api, __s32 result)
 {
-	struct live_value value = {
-		.api = COOKIE_API(th->cookie),
-		.kind = row->kind,
-		.device = DEVICE_UNKNOWN,
-	};
+	struct live_value value = {.api = api, .device = DEVICE_UNKNOWN};
+	struct caller c;
+	__u32 sort;
 
-	if (row->kind == KIND_NONE)
-		return;
-	if (row->size != SIZE_PITCH && row->size != SIZE_PITCH32 && row->size != SIZE_PITCHED &&
-	    !(th->size >> SIZE_BITS))
-		value.size = th->size;
+	if (!caller_find(&c, api) || c.row->kind == KIND_NONE)
+		return 0;
+	sort = c.row->size;
+	value.kind = c.row->kind;
+	if (sort != SIZE_PITCH && sort != SIZE_PITCH32 && sort != SIZE_PITCHED &&
+	    !(c.th->size >> SIZE_BITS))
+		value.size = c.th->size;
 	count(COUNTER_FAILED_ALLOCS);
-	report(p, EVENT_FAIL, 0, &value, result);
+	report(c.p, EVENT_FAIL, 0, &value, result);
+	return 0;
 }
 
 /* A pool; or an address of memory that is counted elsewhere, and may be freed by itself. */
-static __always_inline void handle_made(struct process_image *p, struct thread *th,
-					const volatile struct api_row *row,
-					const struct live_key *key)
+__noinline int handle_made(__u32 api, __u64 addr)
 {
 	struct handle fresh = {
 		.counts = 1,
@@ -70,36 +84,24 @@ static __always_inline void handle_made(struct process_image *p, struct thread *
 		.device = DEVICE_UNKNOWN,
 		.kind = KIND_DEVICE,
 	};
+	struct live_key key = {};
+	struct caller c;
 
-	if (row->space == SPACE_POOL) {
-		place_find(p, th, row);
-		fresh.device = th->place.device;
-		if (th->place.kind != KIND_NONE)
-			fresh.kind = th->place.kind;
-		pool_supersede(p, key);
+	if (!caller_find(&c, api))
+		return 0;
+	key = handle_key(c.p, c.row->space, addr);
+	if (key.space == SPACE_POOL) {
+		place_find(c.p, c.th, c.row);
+		fresh.device = c.th->place.device;
+		if (c.th->place.kind != KIND_NONE)
+			fresh.kind = c.th->place.kind;
+		pool_supersede(c.p, &key);
 		fresh.number = number_take(SPACE_POOL_NUMBER);
-		pool_report(p, EVENT_POOL, key->addr, &fresh, 0, 0);
+		pool_report(c.p, EVENT_POOL, addr, &fresh, 0, 0);
 	}
-	if (!handle_put(p, key, &fresh) && row->space == SPACE_POOL)
+	if (!handle_put(c.p, &key, &fresh) && key.space == SPACE_POOL)
 		number_end(SPACE_POOL_NUMBER, fresh.number);
-}
-
-/* False where it is not the first reference. */
-static __always_inline bool count_references(struct process_image *p, struct thread *th,
-					     const struct live_key *key,
-					     const struct live_value *value)
-{
-	struct handle counted = {.counts = 1, .id = value->id, .flags = HANDLE_LIVES};
-	struct live_value *old;
-
-	if (value->kind != KIND_IPC) {
-		handle_put(p, key, &counted);
-		return true;
-	}
-	old = bpf_map_lookup_elem(&live, key);
-	if (old && !is_opening(p, old))
-		supersede(p, th, key);
-	return open_count(key->addr, key->space, value->id);
+	return 0;
 }
 
 static __always_inline void alloc_record(struct pt_regs *ctx, struct process_image *p,
@@ -108,6 +110,8 @@ static __always_inline void alloc_record(struct pt_regs *ctx, struct process_ima
 {
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct live_value value;
+	enum store store;
+	bool is_referent = false;
 
 	place_find(p, th, row);
 	value = (struct live_value){
@@ -122,15 +126,20 @@ static __always_inline void alloc_record(struct pt_regs *ctx, struct process_ima
 		.stack = stack_capture(ctx, p, th),
 		.id = next_id(),
 	};
-	if (is_counted(key->space, value.kind) && !count_references(p, th, key, &value)) {
-		live_leave(p);
-		count_by(COUNTER_ALLOCS_SEEN, -1);
-		return;
+	if (is_counted(key->space, value.kind)) {
+		th->taken = value;
+		is_referent = referent_make(key->addr, key->space);
+		th->taken.id = 0;
 	}
-	if (!live_store(p, th, key, &value)) {
-		open_forget(p, key, value.id);
+	store = live_store(key, &value);
+	if (store != STORED) {
+		if (is_referent)
+			referent_remove(p, value.id);
 		live_leave(p);
-		count_dropped(p, COUNTER_DROPPED_LIVE_FULL);
+		if (store == STORE_AGAIN)
+			count_by(COUNTER_ALLOCS_SEEN, -1);
+		else
+			count_dropped(p, COUNTER_DROPPED_LIVE_FULL);
 		return;
 	}
 	live_made();
@@ -153,7 +162,7 @@ static __always_inline void alloc_end(struct pt_regs *ctx, struct process_image 
 	if (is_readable && !key.addr) /* success with nothing: size 0 */
 		return;
 	if (is_readable && !is_memory) {
-		handle_made(p, th, row, &key);
+		handle_made(COOKIE_API(th->cookie), key.addr);
 		return;
 	}
 	if (is_readable && row->kind == KIND_IPC && open_again(key.addr, key.space))
@@ -161,7 +170,7 @@ static __always_inline void alloc_end(struct pt_regs *ctx, struct process_image 
 	count(COUNTER_ALLOCS_SEEN);
 	if (!is_readable)
 		count_dropped(p, COUNTER_DROPPED_UNREADABLE);
-	else if (!may_store(p, th, &key))
+	else if (!may_store(p, &key))
 		count_dropped(p, COUNTER_DROPPED_LIMIT);
 	else
 		alloc_record(ctx, p, th, row, &key, size);

@@ -97,24 +97,37 @@ static __always_inline void context_pop(struct thread *th)
 						: CURRENT_UNKNOWN;
 }
 
-/* A device's primary context, made where it is not known. Others may hold it, unless all that the
- * process ever did was seen.
+/* Others may hold it, unless all that the process ever did was seen. Global, so that the verifier
+ * looks at it once.
  */
+__noinline int primary_make(__u32 device, __u32 is_whole)
+{
+	struct process_image *p = process_find(bpf_get_current_task_btf());
+	struct handle fresh = {
+		.device = device_of(device),
+		.flags = is_whole ? 0 : HANDLE_UNSEEN,
+	};
+	struct live_key key = {};
+
+	if (!p || (device >= DEVICES_MAX && device != PRIMARY_UNKNOWN))
+		return 0;
+	key = handle_key(p, SPACE_PRIMARY, device);
+	/* Another thread may come first. */
+	if (handle_admit(p) && bpf_map_update_elem(&handles, &key, &fresh, BPF_NOEXIST))
+		grant_return(p->image, SHARED_HANDLES, 1);
+	return 0;
+}
+
+/* A device's primary context, made where it is not known. */
 static __always_inline struct handle *primary_get(struct process_image *p, __u32 device,
 						  bool is_whole)
 {
 	struct live_key key = handle_key(p, SPACE_PRIMARY, device);
 	struct handle *primary = bpf_map_lookup_elem(&handles, &key);
-	struct handle fresh = {
-		.device = device_of(device),
-		.flags = is_whole ? 0 : HANDLE_UNSEEN,
-	};
 
-	if (primary || (device >= DEVICES_MAX && device != PRIMARY_UNKNOWN))
+	if (primary)
 		return primary;
-	/* Another thread may come first. */
-	if (handle_admit(p) && bpf_map_update_elem(&handles, &key, &fresh, BPF_NOEXIST))
-		grant_return(p->image, SHARED_HANDLES, 1);
+	primary_make(device, is_whole);
 	return bpf_map_lookup_elem(&handles, &key);
 }
 

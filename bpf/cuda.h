@@ -13,7 +13,9 @@ static __always_inline void abandon_stash(struct process_image *p, struct thread
 					  const volatile struct api_row *row)
 {
 	if (row->action == ACTION_RETAIN || row->action == ACTION_MAP)
-		reference_undo();
+		reference_undo(th, row);
+	else if (th->referent)
+		referent_left(th->referent, REFERENCE_HANDLE, COOKIE_API(th->cookie), 0);
 	else if (th->stashed && row->action == ACTION_FREE && row->space == SPACE_POOL)
 		pool_destroyed(th->pointer, &th->stash);
 }
@@ -42,7 +44,7 @@ __noinline int abandon(void)
 	if (th->taken.id)
 		report_freed(task, th);
 	th->outer_sp = 0;
-	th->taken.id = 0;
+	th->taken.id = th->referent = 0;
 	return 0;
 }
 
@@ -78,7 +80,7 @@ static __always_inline void begin_call(struct pt_regs *ctx, struct process_image
 	th->pointer = argument(ctx, row->pointer_arg);
 	if (row->pointer == POINTER_ARG32)
 		th->pointer = (__u32)th->pointer;
-	th->taken.id = 0;
+	th->taken.id = th->referent = 0;
 	th->unmapped = 0;
 	if (row->action == ACTION_FREE) {
 		free_begin(p, th, row);
@@ -195,7 +197,7 @@ static __always_inline void end_call(struct pt_regs *ctx, struct process_image *
 	switch (row->action) {
 	case ACTION_ALLOC:
 		if (result)
-			alloc_failed(p, th, row, result);
+			alloc_failed(api, result);
 		else
 			alloc_end(ctx, p, th, row);
 		break;

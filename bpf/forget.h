@@ -19,14 +19,16 @@ static __always_inline bool forget_allocation(const struct forget *wanted,
 {
 	struct live_value *value = bpf_map_lookup_elem(&live, key);
 	struct process_image *p = bpf_map_lookup_elem(&processes, &wanted->tgid);
-	struct handle *counted = bpf_map_lookup_elem(&handles, key);
+	struct live_key referent = {.image = key->image, .space = SPACE_REFERENT};
 
 	/* Its address may have been handed out again. */
 	if (!value || (id && value->id != id))
 		return false;
 	/* What counts its references goes with it. */
-	if (counted && counted->flags & HANDLE_LIVES && counted->id == value->id)
-		forget_handle(&handles, key);
+	if (is_counted(key->space, value->kind)) {
+		referent.addr = value->id;
+		forget_handle(&referents, &referent);
+	}
 	if (bpf_map_delete_elem(&live, key))
 		return false;
 	count(COUNTER_ENDED);
@@ -51,6 +53,8 @@ __noinline int forget_one(__u32 number)
 		return forget_handle(&handles, &key);
 	case FORGET_MAPPINGS:
 		return forget_handle(&mappings, &key);
+	case FORGET_REFERENTS:
+		return forget_handle(&referents, &key);
 	default:
 		return grant_release(key.image);
 	}

@@ -3,39 +3,31 @@
 #ifndef SRTLEAK_FREE_H
 #define SRTLEAK_FREE_H
 
-/* References are counted of others' memory, which may be opened more than once, and of physical
- * memory.
+/* Whether it is about to give up a reference of what the key names. Where these are not counted,
+ * for lack of room, the first that goes is taken for the last.
  */
-static __always_inline bool is_counted(__u32 space, __u8 kind)
+static __always_inline bool release_begin(struct process_image *p, struct thread *th,
+					  const struct live_key *key)
 {
-	return space == SPACE_PHYSICAL || kind == KIND_IPC;
+	struct live_value *value;
+	__u64 id = referent_named(key);
+	int state;
+
+	if (!id)
+		return false;
+	state = referent_change(id, REFERENCE_LEAVING, 0, 0, 0);
+	if (state == REFERENT_THERE)
+		th->referent = id;
+	value = bpf_map_lookup_elem(&live, key);
+	if (state == REFERENT_NONE && value && value->id == id)
+		live_take(p, key, value, &th->taken);
+	return th->referent || th->taken.id;
 }
 
-/* Gives up one of several references. Where they are not counted, for lack of room, the first that
- * goes is taken for the last.
- */
-static __always_inline void release_begin(struct process_image *p, struct thread *th,
-					  const struct live_key *key,
-					  const struct live_value *value)
-{
-	struct handle *handle = bpf_map_lookup_elem(&handles, key);
-	enum drop drop = handle ? handle_drop(handle, 1) : DROP_LAST;
-
-	th->shared = drop == DROP_ONE;
-	if (drop != DROP_LAST)
-		return;
-	live_take(p, key, value, &th->taken);
-	if (!handle)
-		return;
-	th->stash = (struct handle){.counts = 1, .id = handle->id};
-	th->stashed = !th->taken.id; /* it is no allocation */
-	handle_remove(p, key);       /* last: whoever opens it anew waits for that */
-}
-
-/* Whether the free has taken something away. */
+/* Whether the free has taken something away, or is about to. */
 static __always_inline bool has_in_hand(const struct thread *th)
 {
-	return th->taken.id || th->stashed || th->shared;
+	return th->taken.id || th->stashed || th->referent;
 }
 
 static __always_inline void free_begin(struct process_image *p, struct thread *th,
@@ -43,26 +35,25 @@ static __always_inline void free_begin(struct process_image *p, struct thread *t
 {
 	struct live_key key = handle_key(p, row->space, th->pointer);
 	struct live_value *value = bpf_map_lookup_elem(&live, &key);
-	bool is_one_of_many = is_counted(key.space, value ? value->kind : KIND_NONE);
 	struct handle *handle;
 
-	th->taken.id = th->number = 0;
-	th->shared = th->stashed = 0;
+	th->taken.id = th->number = th->referent = 0;
+	th->stashed = 0;
 	/* Two threads may free one pointer at once: whoever removes it has it. */
-	if (value && !is_one_of_many) {
+	if (value && !is_counted(key.space, value->kind)) {
 		live_take(p, &key, value, &th->taken);
 		if (th->taken.id)
 			return;
 	}
+	if (release_begin(p, th, &key))
+		return;
 	th->number = next_id(); /* before anything is removed … */
 	handle = bpf_map_lookup_elem(&handles, &key);
-	if (is_one_of_many || (handle && handle->flags & HANDLE_LIVES)) {
-		release_begin(p, th, &key, value);
-	} else if (handle && handle->counts) {
+	if (handle && handle->counts) {
 		th->stash = *handle;
 		th->stashed = handle_remove(p, &key);
 	}
-	if (!has_in_hand(th))
+	if (!th->stashed)
 		th->number = next_id(); /* … and after nothing was found */
 }
 
@@ -88,51 +79,55 @@ static __always_inline bool free_done(struct task_struct *task, struct process_i
 {
 	if (th->taken.id)
 		report_freed(task, th);
+	else if (th->referent)
+		referent_left(th->referent, REFERENCE_HANDLE, COOKIE_API(th->cookie), 0);
 	else if (th->stashed && row->space == SPACE_POOL)
 		pool_destroyed(th->pointer, &th->stash);
 	return has_in_hand(th);
 }
 
 /* How often a free has succeeded of which nothing is known: one more, or one less. */
-static __always_inline void free_unknown(struct process_image *p, const struct thread *th, int n)
+__noinline int free_unknown(__u32 api, __u64 addr, __s32 n)
 {
-	struct live_value unknown = {
-		.api = COOKIE_API(th->cookie),
-		.kind = KIND_NONE,
-		.device = DEVICE_UNKNOWN,
-	};
+	struct process_image *p = process_find(bpf_get_current_task_btf());
+	struct live_value unknown = {.api = api, .kind = KIND_NONE, .device = DEVICE_UNKNOWN};
 
+	if (!p)
+		return 0;
 	count_by(COUNTER_FREES_UNKNOWN, n);
 	__sync_fetch_and_add(&p->frees_unknown, n);
 	if (n > 0)
-		report(p, EVENT_FREE_UNKNOWN, th->pointer, &unknown, 0);
+		report(p, EVENT_FREE_UNKNOWN, addr, &unknown, 0);
+	return 0;
 }
 
-/* What was taken out is still there, unless another thread's free has ended it. */
-static __always_inline void free_failed(struct task_struct *task, struct process_image *p,
-					struct thread *th, const volatile struct api_row *row,
+/* Global, so that the verifier looks at it once, and for the room on the stack. */
+__noinline int taken_undo(__u32 api, __s32 result)
+{
+	struct live_key key = {};
+	struct caller c;
+
+	if (!caller_find(&c, api))
+		return 0;
+	key = handle_key(c.p, c.row->space, c.th->pointer);
+	live_undo(c.p, &key, &c.th->taken, api, result);
+	return 0;
+}
+
+/* What was taken out is still there. Returns whether another thread's free has ended it. */
+static __always_inline bool free_failed(struct process_image *p, struct thread *th,
 					const struct live_key *key, __s32 result)
 {
 	__u64 number = th->number ?: th->taken.id;
-	struct handle counted = {.counts = 1, .id = th->taken.id, .flags = HANDLE_LIVES};
 
 	count(COUNTER_FAILED_FREES);
-	if (!has_in_hand(th))
-		return;
-	if (th->shared)
-		handle_add_reference(key, 1);
+	if (th->referent)
+		referent_left(th->referent, REFERENCE_HANDLE, COOKIE_API(th->cookie), result);
+	else if (th->taken.id)
+		taken_undo(COOKIE_API(th->cookie), result);
 	else if (th->stashed)
 		handle_put(p, key, &th->stash);
-	if (th->taken.id && is_counted(key->space, th->taken.kind) &&
-	    !open_again(key->addr, key->space))
-		handle_put(p, key, &counted);
-	if (th->taken.id)
-		live_undo(p, key, &th->taken, COOKIE_API(th->cookie), result);
-	if (!stray_since(key, number))
-		return;
-	free_begin(p, th, row);
-	if (free_done(task, p, th, row))
-		free_unknown(p, th, -1);
+	return has_in_hand(th) && !th->referent && stray_since(key, number);
 }
 
 /* Whether what a later call had taken is there again. */
@@ -143,23 +138,19 @@ static __always_inline bool is_put_back(const struct live_key *key, __u64 number
 
 	if (value)
 		return value->id <= number;
-	return handle && !(handle->flags & HANDLE_LIVES) && handle->id <= number;
+	return handle && handle->id <= number;
 }
 
 /* A free that has succeeded and has nothing in hand. It is counted before it is noted: who finds
- * the note takes that back.
+ * the note takes that back. Returns whether what it has ended is there again.
  */
-static __always_inline void free_stray(struct task_struct *task, struct process_image *p,
-				       struct thread *th, const volatile struct api_row *row,
-				       const struct live_key *key)
+static __always_inline bool free_stray(struct thread *th, const struct live_key *key)
 {
-	free_unknown(p, th, 1);
+	if (!th->pointer) /* freeing NULL does nothing */
+		return false;
+	free_unknown(COOKIE_API(th->cookie), th->pointer, 1);
 	stray_note(key, th->number);
-	if (!is_put_back(key, th->number))
-		return;
-	free_begin(p, th, row);
-	if (free_done(task, p, th, row))
-		free_unknown(p, th, -1);
+	return is_put_back(key, th->number);
 }
 
 static __always_inline void free_end(struct task_struct *task, struct process_image *p,
@@ -167,11 +158,17 @@ static __always_inline void free_end(struct task_struct *task, struct process_im
 				     __s32 result)
 {
 	struct live_key key = handle_key(p, row->space, th->pointer);
+	bool is_there;
 
 	if (result)
-		free_failed(task, p, th, row, &key, result);
-	else if (!free_done(task, p, th, row) && th->pointer) /* freeing NULL does nothing */
-		free_stray(task, p, th, row, &key);
+		is_there = free_failed(p, th, &key, result);
+	else
+		is_there = !free_done(task, p, th, row) && free_stray(th, &key);
+	if (!is_there)
+		return;
+	free_begin(p, th, row);
+	if (free_done(task, p, th, row))
+		free_unknown(COOKIE_API(th->cookie), th->pointer, -1);
 }
 
 #endif

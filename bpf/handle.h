@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What is named by calls and is no allocation itself, and what counts references. */
+/* What is named by calls and is no allocation itself. */
 #ifndef SRTLEAK_HANDLE_H
 #define SRTLEAK_HANDLE_H
 
@@ -51,57 +51,6 @@ static __always_inline bool handle_remove(struct process_image *p, const struct 
 		return false;
 	grant_return(p->image, SHARED_HANDLES, 1);
 	return true;
-}
-
-static __always_inline void handle_add_reference(const struct live_key *key, __u64 unit)
-{
-	struct handle *handle = bpf_map_lookup_elem(&handles, key);
-
-	if (handle)
-		__sync_fetch_and_add(&handle->counts, unit);
-}
-
-#define COUNT_ATTEMPTS 16 /* against others that count at the same time */
-
-/* One more reference, where the last one has not just gone. */
-static __always_inline bool handle_share(struct handle *handle, __u64 unit)
-{
-	int i;
-
-	for (i = 0; i < COUNT_ATTEMPTS; i++) {
-		__u64 counts = handle->counts;
-
-		if (!counts)
-			break;
-		if (__sync_val_compare_and_swap(&handle->counts, counts, counts + unit) == counts)
-			return true;
-	}
-	return false;
-}
-
-enum drop {
-	DROP_UNKNOWN, /* there is no such reference, or its number changes too fast */
-	DROP_ONE,     /* others are left */
-	DROP_LAST,    /* it is no more */
-};
-
-/* Takes a reference away. unit: 1 for a handle or an opening, HANDLE_MAPPING. After the last one
- * the caller removes the handle; until then others see that it has no references.
- */
-static __always_inline enum drop handle_drop(struct handle *handle, __u64 unit)
-{
-	__u64 of_this_sort = unit == 1 ? HANDLE_MAPPING - 1 : ~(HANDLE_MAPPING - 1);
-	int i;
-
-	for (i = 0; i < COUNT_ATTEMPTS; i++) {
-		__u64 counts = handle->counts;
-
-		if (!(counts & of_this_sort))
-			break;
-		if (__sync_val_compare_and_swap(&handle->counts, counts, counts - unit) == counts)
-			return counts == unit ? DROP_LAST : DROP_ONE;
-	}
-	return DROP_UNKNOWN;
 }
 
 #endif

@@ -59,11 +59,12 @@ struct thread {
 	__u64 size;     /* bytes, or where the pitch will be */
 	__u64 extra;
 	__u64 number;            /* of a free; 0: that of what it has taken will do */
+	__u64 looked;            /* of one that unmaps: number that it had after it */
+	__u64 referent;          /* that it makes or gives up a reference of; 0: none */
 	struct live_value taken; /* by a free; id 0: nothing was */
 	struct handle stash;     /* likewise, of what is no allocation */
 	__u32 image;
 	__u32 cookie;       /* of the outermost call: library and api */
-	__u32 shared;       /* the call gives up one of several references */
 	__u32 stashed;      /* the stash is in use */
 	__u32 unmapped;     /* spans that the call removes */
 	struct place place; /* see place.h */
@@ -88,7 +89,9 @@ struct thread {
 	struct context_call calls[FAMILY_MAX];
 	union {
 		__u64 words[STACK_WORDS];
-		__u64 spans[UNMAP_MAX]; /* that the call removes; it takes no stack */
+		struct span {
+			__u64 size, referent; /* what is mapped there; 0: not known */
+		} spans[UNMAP_MAX];           /* that the call unmaps; it takes no stack */
 	};
 };
 
@@ -123,7 +126,18 @@ struct {
 	__type(value, struct mapping);
 } mappings SEC(".maps");
 
-/* Numbers of the last frees that found nothing to free, and succeeded: see stray.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, HANDLES_MAX);
+	__type(key, struct live_key);
+	__type(value, struct referent);
+} referents SEC(".maps");
+
+/* Notes that matter while a call lasts: numbers of the last frees that found nothing to free, and
+ * succeeded (stray.h); with LAST_NAMED in the key, what had the name last (referent.h).
+ */
+#define LAST_NAMED 0x80000000U /* in a key's space */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, STRAYS_MAX);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The BPF object: one translation unit, one header a responsibility. */
+/* The BPF counted: one translation unit, one header a responsibility. */
 #include <stdbool.h>
 #include <linux/bpf.h>
 #include <linux/errno.h>
@@ -26,6 +26,8 @@
 #include "pool.h"
 #include "place.h"
 #include "stream.h"
+#include "live.h"
+#include "referent.h"
 #include "opening.h"
 #include "physical.h"
 #include "free.h"

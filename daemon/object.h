@@ -14,6 +14,7 @@
 	X(live)        \
 	X(handles)     \
 	X(mappings)    \
+	X(referents)   \
 	X(armed)       \
 	X(processes)   \
 	X(python)      \

@@ -320,6 +320,16 @@ void probes_arm(const struct probes *p, uint32_t library, uint64_t time_ns)
 		(void)bpf_map_delete_elem(fd, &key);
 }
 
+void probes_forget_referents(const struct probes *p, const struct live_key *keys, size_t n)
+{
+	(void)forget_all(p, FORGET_REFERENTS, keys, n);
+}
+
+int probes_referent(const struct probes *p, const struct live_key *key, struct referent *ret)
+{
+	return bpf_map_lookup_elem(p->object.maps[MAP_referents], key, ret) < 0 ? -errno : 0;
+}
+
 int probes_handle(const struct probes *p, const struct live_key *key, struct handle *ret)
 {
 	return bpf_map_lookup_elem(p->object.maps[MAP_handles], key, ret) < 0 ? -errno : 0;
@@ -374,6 +384,7 @@ static int each_entry(int fd, size_t value_size,
 EACH(live, MAP_live, struct live_value)
 EACH(handle, MAP_handles, struct handle)
 EACH(mapping, MAP_mappings, struct mapping)
+EACH(referent, MAP_referents, struct referent)
 #undef EACH
 
 int probes_each_image(const struct probes *p, probes_image_fn fn, void *userdata)

@@ -90,6 +90,10 @@ int probes_handle(const struct probes *p, const struct live_key *key, struct han
 void probes_forget_handles(const struct probes *p, const struct live_key *keys, size_t n);
 void probes_forget_mappings(const struct probes *p, const struct live_key *keys, size_t n);
 
+/* Likewise of an allocation that lives by references; they go with it too. */
+int probes_referent(const struct probes *p, const struct live_key *key, struct referent *ret);
+void probes_forget_referents(const struct probes *p, const struct live_key *keys, size_t n);
+
 /* Walks over what the kernel holds; a result of fn other than 0 ends a walk and is returned. What
  * is added or removed meanwhile may or may not be seen.
  */
@@ -102,6 +106,9 @@ int probes_each_handle(const struct probes *p, probes_handle_fn fn, void *userda
 typedef int (*probes_mapping_fn)(const struct live_key *key, const struct mapping *value,
 				 void *userdata);
 int probes_each_mapping(const struct probes *p, probes_mapping_fn fn, void *userdata);
+typedef int (*probes_referent_fn)(const struct live_key *key, const struct referent *value,
+				  void *userdata);
+int probes_each_referent(const struct probes *p, probes_referent_fn fn, void *userdata);
 typedef int (*probes_image_fn)(pid_t pid, const struct process_image *image, void *userdata);
 /* -EAGAIN: so many came and went that some may not have been reached. */
 int probes_each_image(const struct probes *p, probes_image_fn fn, void *userdata);

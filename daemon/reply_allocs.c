@@ -75,7 +75,7 @@ static int choose(struct reply *reply, const struct process *p)
 }
 
 struct lowest {
-	uint64_t handle, addr;
+	uint64_t id, addr; /* of the allocation; where it is mapped */
 };
 
 struct of_image {
@@ -89,9 +89,9 @@ static int note_mapping(const struct live_key *key, const struct mapping *mappin
 	struct lowest *lowest;
 	int r;
 
-	if (key->image != of->image || mapping->handle == 0)
+	if (key->image != of->image || mapping->id == 0)
 		return 0;
-	r = table_add(of->lowest, mapping->handle, (void **)&lowest);
+	r = table_add(of->lowest, mapping->id, (void **)&lowest);
 	if (r >= 0 && (r > 0 || key->addr < lowest->addr))
 		lowest->addr = key->addr;
 	return r < 0 ? r : 0;
@@ -151,7 +151,7 @@ static void write_address(struct json_writer *out, const struct reply *reply,
 		jw_null(out, "handle");
 		return;
 	}
-	lowest = table_find(&reply->lowest, alloc->ptr);
+	lowest = table_find(&reply->lowest, alloc->id);
 	if (lowest)
 		jw_hex(out, "ptr", lowest->addr);
 	else
@@ -164,17 +164,17 @@ static void write_references(struct json_writer *out, const struct reply *reply,
 			     const struct process *p, const struct alloc *alloc,
 			     enum address_space space)
 {
-	const struct live_key key = {.addr = alloc->ptr, .image = p->image, .space = space};
-	struct handle handle;
+	const struct live_key key = {.addr = alloc->id, .image = p->image, .space = SPACE_REFERENT};
+	struct referent referent;
 
 	if ((space != SPACE_PHYSICAL && process_site(p, alloc)->kind != KIND_IPC) ||
-	    probes_handle(reply->subject->tracker->probes, &key, &handle) < 0) {
+	    probes_referent(reply->subject->tracker->probes, &key, &referent) < 0) {
 		jw_null(out, "references");
 		return;
 	}
 	jw_begin_object(out, "references");
-	jw_u64(out, "handles", handle.counts % HANDLE_MAPPING);
-	jw_u64(out, "mappings", handle.counts / HANDLE_MAPPING);
+	jw_u64(out, "handles", referent.refs & REFERENCES_MASK);
+	jw_u64(out, "mappings", referent.refs >> REFERENCES_BITS & REFERENCES_MASK);
 	jw_end_object(out);
 }
 

@@ -106,16 +106,28 @@ static int sweep_mapping(const struct live_key *key, const struct mapping *mappi
 	return 0;
 }
 
+static int sweep_referent(const struct live_key *key, const struct referent *referent,
+			  void *userdata)
+{
+	(void)referent;
+	(void)remove_if_over(userdata, key);
+	return 0;
+}
+
 int sweep_run(struct sweep *sweep)
 {
 	struct batch handles = {.sweep = sweep, .forget = probes_forget_handles};
 	struct batch mappings = {.sweep = sweep, .forget = probes_forget_mappings};
+	struct batch referents = {.sweep = sweep, .forget = probes_forget_referents};
 	int r = probes_each_handle(sweep->probes, sweep_handle, &handles);
 
 	flush(&handles);
 	if (r == 0)
 		r = probes_each_mapping(sweep->probes, sweep_mapping, &mappings);
 	flush(&mappings);
+	if (r == 0)
+		r = probes_each_referent(sweep->probes, sweep_referent, &referents);
+	flush(&referents);
 	return r;
 }
 

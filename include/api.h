@@ -127,6 +127,7 @@ enum address_space {
 	SPACE_CONTEXT_NUMBER, /* that a context has, or had (number.h) */
 	SPACE_POOL_NUMBER,
 	SPACE_STREAM,
+	SPACE_REFERENT, /* an allocation's number (referent.h) */
 };
 
 /* clang-format off */

@@ -66,12 +66,12 @@
 #define SIZE_BITS 48
 #define ADDRESS_BITS 56
 
-#define CONTEXT_BITS 16         /* contexts of one process that are told apart */
-#define POOL_BITS 10            /* likewise pools */
-#define CONTEXT_DEPTH 8U        /* of a thread's stack of contexts, as far as it is followed */
-#define UNMAP_MAX 256U          /* mappings that one call removes */
-#define UNMAP_STEP (2ULL << 20) /* the least that is mapped (cuMemGetAllocationGranularity) */
-#define STRAYS_MAX 4096U        /* notes of frees (stray.h); they matter while a call lasts */
+#define CONTEXT_BITS 16           /* contexts of one process that are told apart */
+#define POOL_BITS 10              /* likewise pools */
+#define CONTEXT_DEPTH 8U          /* of a thread's stack of contexts, as far as it is followed */
+#define UNMAP_MAX 216U            /* mappings that one call removes */
+#define MAPPING_STEP (2ULL << 20) /* the least that is mapped (cuMemGetAllocationGranularity) */
+#define STRAYS_MAX 4096U          /* notes of frees (stray.h); they matter while a call lasts */
 #define MIPMAP_LEVELS 32U
 
 #define PYTHON_FRAMES_MAX 128U

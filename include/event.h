@@ -91,13 +91,12 @@ struct live_value {
 };
 _Static_assert(sizeof(struct live_value) == 32, "no padding in values");
 
-/* What calls name besides allocations, keyed as these are: physical memory and its references,
- * openings of others' memory, pools, contexts, streams; and addresses that can be freed although
- * their memory is counted elsewhere.
+/* What calls name besides allocations, keyed as these are: pools, contexts, streams; and addresses
+ * that can be freed although their memory is counted elsewhere.
  */
 struct handle {
-	__u64 counts; /* handles and openings; mappings, in units of HANDLE_MAPPING */
-	__u64 id;     /* of the allocation, or its own; of a primary context, its number's */
+	__u64 counts; /* 1: it can be freed; of a primary context: its references */
+	__u64 id;     /* its own; of a primary context, its number's */
 	__u32 number; /* pool, context, of a stream its context's: within the image, from 1; 0:
 		       * there were too many. Of a number: the next that ends with it
 		       */
@@ -107,11 +106,9 @@ struct handle {
 	__u8 zero;
 };
 _Static_assert(sizeof(struct handle) == 24, "no padding in values");
-#define HANDLE_MAPPING (1ULL << 32)
 
 #define HANDLE_PRIMARY 1U /* context: a device's primary one */
 #define HANDLE_UNSEEN 2U  /* primary context: others may hold it of whom the probes know nothing */
-#define HANDLE_LIVES 4U   /* it counts references of something in the live map */
 #define HANDLE_GREEN 8U   /* of a part of a device; its memory is in the primary context */
 #define HANDLE_ENDED 16U  /* number: what had it is no more */
 #define HANDLE_ENDING 32U /* … or a call is about to end it */
@@ -119,19 +116,31 @@ _Static_assert(sizeof(struct handle) == 24, "no padding in values");
 /* In the key of what stands for the pool of a device, with the ordinal, in place of a handle. */
 #define POOL_OF_DEVICE (1ULL << 63)
 
+/* An allocation that lives while something refers to it, keyed by its id in SPACE_REFERENT. */
+struct referent {
+	__u64 refs; /* in units of REFERENCE_… */
+	__u64 name; /* address or handle, in that space */
+	__u32 space;
+	__u32 zero;
+	struct live_value value;
+};
+_Static_assert(sizeof(struct referent) == 56, "no padding in values");
+
+#define REFERENCES_BITS 24
+#define REFERENCES_MASK ((1ULL << REFERENCES_BITS) - 1)
+#define REFERENCE_HANDLE 1ULL /* a handle or an opening */
+#define REFERENCE_MAPPING (1ULL << REFERENCES_BITS)
+#define REFERENCE_LEAVING (1ULL << 2 * REFERENCES_BITS) /* a call is about to give one up */
+#define REFERENCES_ALL (REFERENCE_LEAVING - 1)
+
 /* Where physical memory is mapped, keyed by address in SPACE_MEMORY. */
 struct mapping {
 	__u64 handle;
 	__u64 size;
-	__u64 id;                /* of the handle: a successor may have the same one */
-	__u64 made;              /* its own number */
-	__u64 detached_by;       /* number of the call that is unmapping it; 0: none is; with
-				  * MAPPING_BUSY: in the midst of it, or of taking it back
-				  */
-	struct live_value taken; /* meanwhile: what goes with it; id 0: nothing */
+	__u64 id;   /* of the allocation */
+	__u64 made; /* its own number */
 };
-_Static_assert(sizeof(struct mapping) == 72, "no padding in values");
-#define MAPPING_BUSY (1ULL << 63)
+_Static_assert(sizeof(struct mapping) == 32, "no padding in values");
 
 /* Per process, keyed by tgid; made at the first call, removed at exec and exit. */
 struct process_image {
@@ -290,6 +299,7 @@ enum forget_what {
 	FORGET_ALLOCATIONS,
 	FORGET_HANDLES,
 	FORGET_MAPPINGS,
+	FORGET_REFERENTS,
 	FORGET_GRANTS, /* of images */
 };
 

@@ -14,7 +14,7 @@ from puppet import owner, puppet  # noqa: F401, fixtures
 PAGE = 2 * MIB  # granularity of physical memory
 ACCESS = Given(struct.pack("<IiI", DEVICE, 0, 3))  # CUmemAccessDesc: read and write on device 0
 NESTED_CALLS = 500
-UNMAP_MAX = 256  # mappings that the probes follow through one call
+UNMAP_MAX = 216  # mappings that the probes follow through one call
 INVALID_VALUE, OUT_OF_MEMORY = 1, 2
 
 
