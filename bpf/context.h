@@ -38,6 +38,8 @@ static __always_inline bool was_seen(struct task_struct *task, __u32 cookie, __u
 	__u64 *armed_ns = bpf_map_lookup_elem(&armed, &library);
 	struct tracked *note = bpf_map_lookup_elem(&tracked, &tgid);
 
+	if (note && note->whole)
+		return true;
 	return armed_ns && since_ns > *armed_ns && (!note || since_ns > note->unseen_ns);
 }
 
@@ -200,16 +202,32 @@ static __always_inline void primary_retain(struct task_struct *task, struct proc
 		__sync_fetch_and_add(&primary->counts, 1);
 }
 
-/* The last one ends it, if there can be no others. */
-static __always_inline void primary_release(struct process_image *p, struct context_call *call)
+/* The daemon may have said only after the context was made that nothing had gone unseen. */
+static __always_inline bool has_others(struct task_struct *task, const struct process_image *p,
+				       const struct context_call *call, struct handle *primary)
+{
+	if (primary->flags & HANDLE_UNSEEN && was_seen(task, call->cookie, p->start_ns) &&
+	    !p->unseen_ns)
+		primary->flags &= ~HANDLE_UNSEEN;
+	return primary->flags & HANDLE_UNSEEN;
+}
+
+/* The calls that are about to give one up are counted beside the references, as in referent.h.
+ * Those under way could give up the last: then its next life must have another number before they
+ * return.
+ */
+static __always_inline void primary_release(struct task_struct *task, struct process_image *p,
+					    struct context_call *call)
 {
 	struct live_key key = handle_key(p, SPACE_PRIMARY, call->device);
 	struct handle *primary = bpf_map_lookup_elem(&handles, &key);
+	__u64 counts;
 
-	if (!primary || !primary->counts)
+	if (!primary || !references_of(primary->counts))
 		return;
-	call->released = 1;
-	if (__sync_fetch_and_add(&primary->counts, -1) == 1 && !(primary->flags & HANDLE_UNSEEN))
+	call->leaving = 1;
+	counts = __sync_fetch_and_add(&primary->counts, REFERENCE_LEAVING) + REFERENCE_LEAVING;
+	if (!has_others(task, p, call, primary) && !is_held(counts))
 		primary_end(p, call);
 }
 
@@ -280,7 +298,7 @@ static __always_inline void context_destroy(struct process_image *p, struct cont
 		call->number = next_id(); /* after nothing was found */
 		return;
 	}
-	call->released = 1;
+	call->taken = 1;
 	call->number = context.id;
 	call->device = (__u8)context.device;
 	context_end(p, call, context.number);
@@ -299,13 +317,14 @@ static __always_inline void context_ended(struct process_image *p, const struct 
 /* A green context holds its device's primary context, in which its memory is. What is known of it
  * stays for whoever gets its handle next.
  */
-static __always_inline void green_destroy(struct process_image *p, struct context_call *call)
+static __always_inline void green_destroy(struct task_struct *task, struct process_image *p,
+					  struct context_call *call)
 {
 	struct live_key key = handle_key(p, SPACE_CONTEXT, call->pointer);
 	struct handle *green = bpf_map_lookup_elem(&handles, &key);
 
 	call->device = green ? (__u8)green->device : (__u8)DEVICE_UNKNOWN;
-	primary_release(p, call);
+	primary_release(task, p, call);
 }
 
 static __always_inline void green_converted(struct process_image *p,
@@ -323,17 +342,84 @@ static __always_inline void green_converted(struct process_image *p,
 	handle_put(p, &key, &context);
 }
 
+/* It is as it was before the call. */
+static __always_inline void primary_goes_on(struct process_image *p, struct context_call *call)
+{
+	struct live_key key = handle_key(p, SPACE_PRIMARY, call->device);
+	struct handle *primary = bpf_map_lookup_elem(&handles, &key);
+	__u32 number;
+
+	number_goes_on(SPACE_CONTEXT_NUMBER, call->ended);
+	if (!primary && call->ended) /* it was all that is not known */
+		primary = primary_get(p, PRIMARY_UNKNOWN, false);
+	if (!primary || !call->ended)
+		return;
+	/* It may have been given a new one meanwhile. */
+	number = __sync_val_compare_and_swap(&primary->number, 0, call->ended);
+	if (number)
+		number_join(SPACE_CONTEXT_NUMBER, number, call->ended);
+	if (!stray_since(&key, call->number))
+		return;
+	__sync_val_compare_and_swap(&primary->number, call->ended, 0);
+	context_ended(p, call);
+}
+
+/* Another call may have in hand what this one has ended too, and fail: see stray.h. */
+static __always_inline void primary_ended_beside(struct process_image *p, struct context_call *call)
+{
+	struct live_key key = handle_key(p, SPACE_PRIMARY, call->device);
+
+	if (!stray_note_handle(&key, call->number))
+		return;
+	call->ended = 0;
+	primary_end(p, call);
+	context_ended(p, call);
+}
+
+/* Takes `n` from the references, and the call from those under way. Returns whether none is left.
+ */
+static __always_inline bool primary_leaves(struct process_image *p, const struct context_call *call,
+					   __u64 n)
+{
+	struct live_key key = handle_key(p, SPACE_PRIMARY, call->device);
+	struct handle *primary = bpf_map_lookup_elem(&handles, &key);
+	__u64 less = n + (call->leaving ? REFERENCE_LEAVING : 0);
+
+	if (!primary)
+		return false;
+	return !references_of(__sync_fetch_and_add(&primary->counts, -less) - less) &&
+	       !(primary->flags & HANDLE_UNSEEN);
+}
+
+/* A reference has been given up. Where another was before this one, or this one would have been the
+ * last but another has failed, not what this one has in hand says whether it has ended.
+ */
+static __always_inline void primary_released(struct process_image *p, struct context_call *call)
+{
+	if (primary_leaves(p, call, 1)) {
+		if (!call->ended)
+			primary_end(p, call);
+		context_ended(p, call);
+		primary_ended_beside(p, call);
+	} else {
+		primary_goes_on(p, call);
+	}
+}
+
 /* A call whose return was not seen (longjmp, the end of the thread): what it was to end is taken to
  * have ended.
  */
 static __always_inline void context_abandon(struct process_image *p, struct context_call *call)
 {
-	if (!call->sp || !call->ended)
+	if (!call->sp || !(call->ended || call->leaving))
 		return;
 	call->sp = 0;
 	count(COUNTER_LOST_RETURN);
 	__sync_fetch_and_add(&p->lost_returns, 1);
-	context_ended(p, call);
+	if (call->leaving)
+		primary_released(p, call);
+	else
+		context_ended(p, call);
 }
 
 /* Two calls at once: see stray.h. */
@@ -369,14 +455,14 @@ __noinline int context_entry(__u64 sp, __u64 pointer, __u64 extra, __u32 cookie)
 	call->cookie = cookie;
 	call->pointer = pointer;
 	call->device = extra;
-	call->ended = call->released = call->retained = 0;
+	call->ended = call->taken = call->leaving = call->retained = 0;
 	call->number = 0;
 	switch (c.row->action) {
 	case ACTION_GREEN_CONTEXT:
 		call->number = extra;
 		break;
 	case ACTION_GREEN_DESTROY:
-		green_destroy(c.p, call);
+		green_destroy(c.task, c.p, call);
 		break;
 	case ACTION_DEVICE_RESET:
 		call->device = primary_to_reset(c.p, c.th);
@@ -390,7 +476,7 @@ __noinline int context_entry(__u64 sp, __u64 pointer, __u64 extra, __u32 cookie)
 		primary_end(c.p, call);
 		break;
 	case ACTION_PRIMARY_RELEASE:
-		primary_release(c.p, call);
+		primary_release(c.task, c.p, call);
 		break;
 	case ACTION_CONTEXT_DESTROY:
 		context_destroy(c.p, call);
@@ -413,45 +499,8 @@ static __always_inline void context_stays(struct process_image *p, struct contex
 	handle_put(p, &key, &context);
 	if (!stray_since(&key, context.id))
 		return;
-	call->ended = call->released = 0;
+	call->ended = call->taken = 0;
 	context_destroy(p, call);
-	context_ended(p, call);
-}
-
-static __always_inline void primary_goes_on(struct process_image *p, struct context_call *call)
-{
-	struct live_key key = handle_key(p, SPACE_PRIMARY, call->device);
-	struct handle *primary = bpf_map_lookup_elem(&handles, &key);
-	__u32 number;
-
-	number_goes_on(SPACE_CONTEXT_NUMBER, call->ended);
-	if (!primary && call->ended) /* it was all that is not known */
-		primary = primary_get(p, PRIMARY_UNKNOWN, false);
-	if (!primary)
-		return;
-	if (call->released)
-		__sync_fetch_and_add(&primary->counts, 1);
-	if (!call->ended)
-		return;
-	/* It may have been given a new one meanwhile. */
-	number = __sync_val_compare_and_swap(&primary->number, 0, call->ended);
-	if (number)
-		number_join(SPACE_CONTEXT_NUMBER, number, call->ended);
-	if (!stray_since(&key, call->number))
-		return;
-	__sync_val_compare_and_swap(&primary->number, call->ended, 0);
-	context_ended(p, call);
-}
-
-/* Another call may have in hand what this one has ended too, and fail: see stray.h. */
-static __always_inline void primary_ended_beside(struct process_image *p, struct context_call *call)
-{
-	struct live_key key = handle_key(p, SPACE_PRIMARY, call->device);
-
-	if (!stray_note_handle(&key, call->number))
-		return;
-	call->ended = 0;
-	primary_end(p, call);
 	context_ended(p, call);
 }
 
@@ -459,11 +508,12 @@ static __always_inline void context_failed(struct process_image *p, struct conte
 					   __u8 action)
 {
 	if (call->retained) { /* others may have released theirs since */
-		primary_release(p, call);
-		context_ended(p, call);
+		primary_released(p, call);
 		return;
 	}
-	if (action != ACTION_CONTEXT_DESTROY || !call->released) {
+	if (action != ACTION_CONTEXT_DESTROY || !call->taken) {
+		if (call->leaving)
+			primary_leaves(p, call, 0);
 		primary_goes_on(p, call);
 		return;
 	}
@@ -514,7 +564,10 @@ static __always_inline void context_return(struct task_struct *task, struct proc
 		context_failed(p, call, row->action);
 		return;
 	}
-	context_ended(p, call);
+	if (call->leaving)
+		primary_released(p, call);
+	else
+		context_ended(p, call);
 	switch (row->action) {
 	case ACTION_DEVICE_SET:
 		th->device = call->device;
@@ -528,7 +581,6 @@ static __always_inline void context_return(struct task_struct *task, struct proc
 		break;
 	case ACTION_DEVICE_RESET:
 	case ACTION_PRIMARY_RESET:
-	case ACTION_PRIMARY_RELEASE:
 		if (call->number)
 			primary_ended_beside(p, call);
 		break;
@@ -536,7 +588,7 @@ static __always_inline void context_return(struct task_struct *task, struct proc
 		context_created(p, th, call);
 		break;
 	case ACTION_CONTEXT_DESTROY:
-		if (!call->released)
+		if (!call->taken)
 			context_destroyed_by_other(p, call);
 		if (th->current == call->pointer)
 			context_pop(th);

@@ -43,9 +43,9 @@ struct context_call {
 	__u32 cookie;
 	__u32 device;
 	__u32 ended;    /* number of the context that ends with it; 0: none */
-	__u32 released; /* it gives up a reference */
+	__u32 taken;    /* it has the handle of what it destroys in hand */
+	__u32 leaving;  /* it gives up a reference */
 	__u32 retained; /* it takes one */
-	__u32 zero;
 };
 
 /* What one thread is in the middle of: its outermost call, and room to collect a stack. A uprobe

@@ -15,29 +15,6 @@ static __always_inline bool is_counted(__u32 space, __u8 kind)
 	return space == SPACE_PHYSICAL || kind == KIND_IPC;
 }
 
-static __always_inline __u64 references_of(__u64 refs)
-{
-	return (refs & REFERENCES_MASK) + (refs >> REFERENCES_BITS & REFERENCES_MASK);
-}
-
-/* Whether one of the references is in no call's hands. */
-static __always_inline bool is_held(__u64 refs)
-{
-	return references_of(refs) > refs / REFERENCE_LEAVING;
-}
-
-/* take: units of `refs`, each once at most, or REFERENCES_ALL. */
-static __always_inline __u64 references_after(__u64 refs, __u64 add, __u64 take)
-{
-	__u64 unit = take & REFERENCES_ALL;
-	__u64 of_this_sort = unit == REFERENCE_HANDLE ? refs : refs >> REFERENCES_BITS;
-
-	refs += add - (take & ~REFERENCES_ALL);
-	if (unit == REFERENCES_ALL)
-		return refs & ~REFERENCES_ALL;
-	return of_this_sort & REFERENCES_MASK ? refs - unit : refs;
-}
-
 #define COUNT_ATTEMPTS 32 /* against others that count at the same time */
 
 /* Returns what `refs` was; without references: it is over, and nothing was changed. */

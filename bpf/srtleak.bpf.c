@@ -21,6 +21,7 @@
 #include "handle.h"
 #include "number.h"
 #include "stray.h"
+#include "references.h"
 #include "context.h"
 #include "location.h"
 #include "pool.h"

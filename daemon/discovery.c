@@ -388,9 +388,10 @@ static const struct library *library_of(struct discovery *d, pid_t pid,
 	return library;
 }
 
-static void discover(struct discovery *d, pid_t pid, unsigned int partial, uint64_t mapped_ns)
+static void discover(struct discovery *d, pid_t pid, unsigned int partial, bool was_armed,
+		     uint64_t mapped_ns)
 {
-	if (!tracker_discover(d->tracker, pid, partial,
+	if (!tracker_discover(d->tracker, pid, partial, was_armed,
 			      mapped_ns ? mapped_ns : clock_boottime_ns()) &&
 	    tracker_puts_off(d->tracker, pid))
 		request_rescan(d);
@@ -406,20 +407,20 @@ static bool mapped(struct discovery *d, pid_t pid, const struct procfs_mapping *
 	const struct library *library;
 	int family = libsearch_family(mapping->path);
 	unsigned int missing;
-	bool late;
+	bool late, is_missed;
 
 	if (family < 0)
 		return false;
 	library = library_of(d, pid, mapping, (enum api_family)family, &missing);
 	if (missing)
-		discover(d, pid, missing, mapped_ns);
+		discover(d, pid, missing, false, mapped_ns);
 	if (!library || library->armed_ns < since_ns)
 		return library;
 	late = library->armed_ns > mapped_ns;
 	if (late && mapped_ns > 0)
 		d->latencies[d->late++ % LATENCIES] = (double)(library->armed_ns - mapped_ns) / 1e9;
-	late = late && !is_excused(d, family);
-	discover(d, pid, late || was_ignored ? 1U << PARTIAL_LATE_ATTACH : 0, mapped_ns);
+	is_missed = was_ignored || (late && !is_excused(d, family));
+	discover(d, pid, is_missed ? 1U << PARTIAL_LATE_ATTACH : 0, !late, mapped_ns);
 	return true;
 }
 

@@ -86,7 +86,18 @@ void process_unseen(struct process *p)
 {
 	p->partial |= 1U << PARTIAL_LATE_ATTACH;
 	p->unseen_ns = clock_boottime_ns();
+	process_mapped(p, false);
 	p->is_noted = false;
+}
+
+void process_mapped(struct process *p, bool was_armed)
+{
+	bool was_whole = p->is_whole;
+
+	p->is_part |= !was_armed;
+	p->is_whole = !p->is_part;
+	if (p->is_whole != was_whole)
+		p->is_noted = false;
 }
 
 void process_empty(struct process *p)

@@ -117,9 +117,10 @@ struct process {
 	struct table places;              /* struct place_usage by device and kind */
 	struct table pools;               /* struct pool by number */
 	uint64_t failures[API_MAX];
-	uint32_t lost_events; /* of this image, as told to those who watch */
-	unsigned int partial; /* 1 << enum process_partial */
-	uint64_t unseen_ns;   /* until then calls may have gone unseen, CLOCK_BOOTTIME */
+	uint32_t lost_events;   /* of this image, as told to those who watch */
+	unsigned int partial;   /* 1 << enum process_partial */
+	uint64_t unseen_ns;     /* until then calls may have gone unseen, CLOCK_BOOTTIME */
+	bool is_whole, is_part; /* all libraries were armed when it mapped them; one was not */
 	unsigned int noted_partial;
 	bool is_noted; /* with the partial above, for the next daemon */
 	unsigned int partial_logged;
@@ -156,6 +157,9 @@ void process_empty(struct process *process);
 
 /* Marks it as one that may have made calls, until now, which nobody saw. */
 void process_unseen(struct process *process);
+
+/* It has mapped a library that was armed before, or was not. */
+void process_mapped(struct process *p, bool was_armed);
 
 /* Re-reads what a process can change about itself. */
 void process_refresh(struct process *process);

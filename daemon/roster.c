@@ -140,6 +140,8 @@ static void recall(struct process *p, const struct tracker *t)
 	p->partial = note.partial & ((1U << PARTIAL_MAX) - 1);
 	p->partial_logged = p->partial; /* by that daemon */
 	p->unseen_ns = note.unseen_ns;
+	p->is_whole = note.whole;
+	p->is_part = !note.whole;
 	if (note.attached_at > 0)
 		p->attached_at = (double)note.attached_at / 1e6;
 }
@@ -151,6 +153,7 @@ void roster_note(struct process *p, const struct probes *probes)
 		.attached_at = (uint64_t)(p->attached_at * 1e6),
 		.unseen_ns = p->unseen_ns,
 		.partial = p->partial,
+		.whole = p->is_whole,
 	};
 	int r = 0;
 

@@ -63,7 +63,7 @@ bool tracker_puts_off(const struct tracker *t, pid_t pid)
 	return put_off_holds(&t->put_off, pid);
 }
 
-struct process *tracker_discover(struct tracker *t, pid_t pid, unsigned int partial,
+struct process *tracker_discover(struct tracker *t, pid_t pid, unsigned int partial, bool was_armed,
 				 uint64_t time_ns)
 {
 	struct process *p = tracker_find(t, pid);
@@ -82,6 +82,8 @@ struct process *tracker_discover(struct tracker *t, pid_t pid, unsigned int part
 	}
 	if (partial & 1U << PARTIAL_LATE_ATTACH)
 		process_unseen(p);
+	else
+		process_mapped(p, was_armed);
 	p->partial |= partial;
 	roster_note(p, t->probes);
 	notices_partial(&t->notices, p);

@@ -59,11 +59,12 @@ void tracker_done(struct tracker *t);
 void tracker_event(const struct event *event, void *userdata);
 
 /* A process maps a CUDA library since time_ns (CLOCK_BOOTTIME); partial: what is missing of its
- * calls for that (bits by enum process_partial). Returns it, or NULL where it is not to be tracked
+ * calls for that (bits by enum process_partial); was_armed: nothing is, nor of what it changed
+ * otherwise. Returns it, or NULL where it is not to be tracked
  * or has ended, or there is no time for it now (tracker_puts_off()). News of mappings and exec come
  * from several CPUs, and not in order.
  */
-struct process *tracker_discover(struct tracker *t, pid_t pid, unsigned int partial,
+struct process *tracker_discover(struct tracker *t, pid_t pid, unsigned int partial, bool was_armed,
 				 uint64_t time_ns);
 
 /* Whether a process was left for later, and is to be discovered again then. */

@@ -189,7 +189,7 @@ struct tracked {
 	__u64 attached_at; /* Unix time, microseconds; 0: it was not tracked */
 	__u64 unseen_ns;   /* until then calls may have gone unseen, CLOCK_BOOTTIME; 0: none has */
 	__u32 partial;     /* bits, as the daemon numbers them */
-	__u32 zero;
+	__u32 whole;       /* none has, though it may be older than the probes */
 };
 _Static_assert(sizeof(struct tracked) == 32, "no padding in values");
 

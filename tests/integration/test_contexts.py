@@ -787,3 +787,36 @@ def test_reset_of_one_of_two_devices(older):
     wait_until(lambda: devices(daemon, puppet.pid) == {1: 0, 2: None}, "both are shown")
     old.cudaDeviceReset()
     wait_until(lambda: devices(daemon, puppet.pid) == {1: 0}, "what is not known is gone")
+
+
+def test_primary_release_that_fails_beside_one_that_does_not(newborn):
+    """What has in hand the number of the context is not what says whether it ends."""
+    a, c = newborn.thread("a"), newborn.thread("c")
+    for caller in (a, c):
+        caller.cuCtxSetCurrent(primary(caller, 0))
+    a.cuMemAlloc_v2(OUT, MIB)
+    newborn.simcuda_fail_late(1500, OUT_OF_MEMORY)
+    slow = c.begin("cuDevicePrimaryCtxRelease_v2", 0)
+
+    def references():
+        ((_, value),) = newborn.handles(kernel.SPACE_PRIMARY)
+        return value["counts"] >> 48, value["counts"] & 0xFFFFFF
+
+    wait_until(lambda: references() == (1, 2), "it has begun")
+    a.cuDevicePrimaryCtxRelease_v2(0)
+    look_again(newborn)
+    assert len(newborn.check()) == 1
+    slow(fails=OUT_OF_MEMORY)
+    look_again(newborn)
+    assert len(newborn.check()) == 1 and references() == (0, 1)
+    c.cuDevicePrimaryCtxRelease_v2(0)
+    assert newborn.check() == []
+
+
+def test_primary_context_of_a_process_that_is_older_than_the_daemon(puppet):
+    """It loaded CUDA later: all its calls have been seen, and so are all who may hold the context."""
+    puppet.cuCtxSetCurrent(primary(puppet, 1))
+    ptr = puppet.cuMemAlloc_v2(OUT, MIB)
+    assert device_of(puppet.check(), ptr) == 1
+    puppet.cuDevicePrimaryCtxRelease_v2(1)
+    assert puppet.check() == []

@@ -5,6 +5,7 @@ test_contexts.py, pools in test_pools.py.
 """
 import struct
 
+import kernel
 import pytest
 from conftest import wait_until
 from puppet import DEVICE, HOST_NUMA, MIB, OUT, POSIX_FD
@@ -42,6 +43,12 @@ def only(shown):
 
 def references(handles, mappings):
     return {"handles": handles, "mappings": mappings}
+
+
+def leaving(puppet):
+    """How many calls are about to give up a reference."""
+    entries = kernel.map_entries(puppet.daemon.process.pid, "referents")
+    return sum(entry["formatted"]["value"]["refs"] >> 48 for entry in entries)
 
 
 # Physical memory
@@ -173,14 +180,14 @@ def test_range_that_is_taken_while_it_is_unmapped(puppet):
 
 
 @pytest.mark.parametrize("fails", [0, OUT_OF_MEMORY], ids=["", "fails"])
-@pytest.mark.parametrize("what", ["map", "retain"])
+@pytest.mark.parametrize("what", ["map", "retain", "midst"])
 def test_last_reference_goes_while_one_more_is_made(puppet, what, fails):
     """The memory is there as long as the call is, and then if it has succeeded."""
     va, handle = reserve(puppet, 4), create(puppet, 2)
     call = ("cuMemMap", va, 2 * PAGE, 0, handle, 0)
     if what != "map":
         map_at(puppet, va, handle, 2)
-        call = ("cuMemRetainAllocationHandle", OUT, va)
+        call = ("cuMemRetainAllocationHandle", OUT, va if what == "retain" else va + PAGE)
     slow_one = puppet.thread("slow")
     slow_one.simcuda_return_late(1000)
     puppet.simcuda_fail_next(1 if fails else 0, OUT_OF_MEMORY)
@@ -203,6 +210,50 @@ def test_last_reference_goes_while_one_more_is_made(puppet, what, fails):
         else:
             puppet.cuMemRelease(handle)
     assert puppet.check() == []
+
+
+@pytest.mark.parametrize("what", ["release", "unmap"])
+def test_other_reference_goes_while_a_call_fails(puppet, what):
+    """The one that it was to give up is left."""
+    va, handle = reserve(puppet, 1), create(puppet)
+    map_at(puppet, va, handle)
+    release, unmapping = ("cuMemRelease", handle), ("cuMemUnmap", va, PAGE)
+    fails, goes = (release, unmapping) if what == "release" else (unmapping, release)
+    slow_one = puppet.thread("slow")
+    slow_one.simcuda_return_late(1000)
+    puppet.simcuda_fail_next(1, OUT_OF_MEMORY)
+    slow = slow_one.begin(*fails)
+    wait_until(lambda: leaving(puppet) == 1, "it is under way")
+    getattr(puppet, goes[0])(*goes[1:])
+    slow(fails=OUT_OF_MEMORY)
+    left = references(1, 0) if what == "release" else references(0, 1)
+    assert only(puppet.check())["references"] == left
+    getattr(puppet, fails[0])(*fails[1:])
+    assert puppet.check() == []
+    assert puppet.calls()["superseded"] == puppet.calls()["frees_unknown"] == 0
+
+
+@pytest.mark.parametrize("what", ["map", "retain"])
+def test_reference_is_made_while_a_call_fails(puppet, what):
+    """It was to give up the only one."""
+    va, handle = reserve(puppet, 1), create(puppet)
+    fails, makes = ("cuMemRelease", handle), ("cuMemMap", va, PAGE, 0, handle, 0)
+    if what == "retain":
+        map_at(puppet, va, handle)
+        puppet.cuMemRelease(handle)
+        fails, makes = ("cuMemUnmap", va, PAGE), ("cuMemRetainAllocationHandle", OUT, va)
+    slow_one = puppet.thread("slow")
+    slow_one.simcuda_return_late(1000)
+    puppet.simcuda_fail_next(1, OUT_OF_MEMORY)
+    slow = slow_one.begin(*fails)
+    wait_until(lambda: leaving(puppet) == 1, "it is under way")
+    getattr(puppet, makes[0])(*makes[1:])
+    slow(fails=OUT_OF_MEMORY)
+    assert only(puppet.check())["references"] == references(1, 1)
+    puppet.cuMemRelease(handle)
+    unmap(puppet, va)
+    assert puppet.check() == []
+    assert puppet.calls()["superseded"] == puppet.calls()["frees_unknown"] == 0
 
 
 def test_retained_in_the_midst_of_a_mapping(puppet):

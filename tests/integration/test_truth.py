@@ -276,3 +276,21 @@ def test_two_threads_end_one_thing_at_once(start_daemon, workload, tmp_path, wha
     left = [kernel.SPACE_CONTEXT, kernel.SPACE_PRIMARY, kernel.SPACE_CONTEXT_NUMBER]
     wait_until(lambda: spaces()[:4] == left, "the first context is left, and all numbers are free")
     assert kernel.map_entries(daemon.process.pid, "mappings") == []
+
+
+@pytest.mark.parametrize("what", ["parts", "badly", "closings", "retained", "mapped", "primary"])
+def test_references_of_two_threads_some_of_which_fail(start_daemon, workload, tmp_path, what):
+    """A call that fails gives up nothing, nor does it take what another makes at the same moment."""
+    ledger = tmp_path / "ledger"
+    daemon = start_daemon(libraries=USED)
+    process = workload(RACE, what, RACES, ledger, SIMCUDA_FAIL_PERMILLE="20")
+    pid = process.line()["pid"]
+    process.step()
+    process.line()
+    assert_equal_to_ledger(daemon, pid, ledger)
+    status = daemon.ctl("status")
+    assert_conserved(status)
+    assert what == "primary" or status["calls"]["failed_frees"] > RACES / 100
+    assert status["calls"]["superseded"] == status["calls"]["frees_unknown"] == 0, status["calls"]
+    counted = sum(a["kind"] in ("vmm", "ipc") for a in daemon.allocs(pid))
+    assert len(kernel.map_entries(daemon.process.pid, "referents")) == counted

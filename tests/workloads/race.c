@@ -6,6 +6,9 @@
  * unmaps, as soon as it can, and unmaps it; or opening: both open another process's memory and
  * close it
  *
+ * Or each gives up a reference of its own, or makes one while the other gives up the only one; any
+ * of it may fail (SIMCUDA_FAIL_PERMILLE): parts, badly, closings, retained, mapped, primary.
+ *
  * Prints {"pid":N,"by_second":0}, and for each line on stdin has COUNT races, writes the ledger and
  * prints how many the second thread has won. Of every KEEP things one more is made that stays.
  */
@@ -54,6 +57,8 @@ enum {
 	FN_DESTROY_CONTEXT,
 	FN_EXPORT,
 	FN_CLOSE,
+	FN_ADDRESS,
+	FN_RELEASE_PRIMARY,
 	FN_MAX
 };
 
@@ -78,12 +83,16 @@ static const char *const symbols[FN_MAX] = {
 	[FN_DESTROY_CONTEXT] = "cuCtxDestroy_v2",
 	[FN_EXPORT] = "cuIpcGetMemHandle",
 	[FN_CLOSE] = "cuIpcCloseMemHandle",
+	[FN_ADDRESS] = "cuMemRetainAllocationHandle",
+	[FN_RELEASE_PRIMARY] = "cuDevicePrimaryCtxRelease_v2",
 };
 
 static api_fn functions[FN_MAX];
 static int (*open_memory)(uint64_t *ptr, CUipcMemHandle handle, unsigned int flags);
+static void (*fail_place)(unsigned int n, int error);
 static CUipcMemHandle others;
-static uint64_t primary, reserved;
+static uint64_t primary, reserved, place;
+static bool may_fail;
 
 static int call(int fn, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {
@@ -98,8 +107,9 @@ static void die(const char *what)
 
 static void must(int fn, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {
-	if (call(fn, a, b, c, d))
-		die(symbols[fn]);
+	while (call(fn, a, b, c, d))
+		if (!may_fail)
+			die(symbols[fn]);
 }
 
 static void load(void)
@@ -114,6 +124,7 @@ static void load(void)
 	}
 	open_memory = (int (*)(uint64_t *, CUipcMemHandle, unsigned int))dlsym(
 		driver, "cuIpcOpenMemHandle_v2");
+	fail_place = (void (*)(unsigned int, int))dlsym(driver, "simcuda_fail_next_place");
 	if (!init || init(0, 0, 0, 0, 0))
 		die("cuInit");
 }
@@ -193,6 +204,54 @@ static uint64_t make_nothing(void)
 	return 0;
 }
 
+/* Memory with a handle and a mapping. */
+static uint64_t make_parts(void)
+{
+	uint64_t handle = make_physical();
+
+	place += 2 * GRANULE;
+	must(FN_MAP, place, GRANULE, 0, handle);
+	return handle;
+}
+
+/* Which alone keeps its memory, each in a place of its own. */
+static uint64_t make_kept(void)
+{
+	must(FN_RELEASE, make_parts(), 0, 0, 0);
+	return place;
+}
+
+static uint64_t make_unmapped(void)
+{
+	place += 2 * GRANULE;
+	return make_physical();
+}
+
+static uint64_t make_opened_twice(void)
+{
+	uint64_t ptr;
+
+	for (int i = 0; i < 2; i++)
+		while (open_memory(&ptr, others, 1))
+			;
+	return ptr;
+}
+
+#define DEVICE 1
+
+/* With two references to the other device's, and memory in it. */
+static uint64_t make_primary(void)
+{
+	uint64_t context, ptr;
+
+	must(FN_RETAIN, (uintptr_t)&context, DEVICE, 0, 0);
+	must(FN_RETAIN, (uintptr_t)&context, DEVICE, 0, 0);
+	must(FN_SET, context, 0, 0, 0);
+	must(FN_MALLOC, (uintptr_t)&ptr, BYTES, 0, 0);
+	must(FN_SET, primary, 0, 0, 0);
+	return DEVICE;
+}
+
 /* Another process makes memory, and keeps it until this one has ended. */
 static void make_others_memory(void)
 {
@@ -243,21 +302,115 @@ static int open_and_close(int who)
 	return who;
 }
 
+static int unmap_place(int who)
+{
+	(void)who;
+	return call(FN_UNMAP, place, GRANULE, 0, 0);
+}
+
+/* There is nothing mapped in the other half. */
+static int unmap_too_much(int who)
+{
+	(void)who;
+	return call(FN_UNMAP, place, 2 * GRANULE, 0, 0);
+}
+
+static int map_place(int who)
+{
+	(void)who;
+	return call(FN_MAP, place, GRANULE, 0, thing);
+}
+
+static int retain_place(int who)
+{
+	uint64_t handle;
+
+	(void)who;
+	return call(FN_ADDRESS, (uintptr_t)&handle, place, 0, 0);
+}
+
+/* Contexts' calls fail only when they are told to. */
+static int release_primary(int who)
+{
+	static atomic_ulong calls;
+
+	if (++calls % 40 == 0)
+		fail_place(1, CUDA_ERROR_OUT_OF_MEMORY);
+	(void)who;
+	return call(FN_RELEASE_PRIMARY, DEVICE, 0, 0, 0);
+}
+
+/* What is left of the thing ends, but for the last one's. */
+static void close_all(void)
+{
+	while (call(FN_CLOSE, thing, 0, 0, 0) != CUDA_ERROR_INVALID_VALUE)
+		;
+}
+
+static void release_all(void)
+{
+	while (call(FN_RELEASE_PRIMARY, thing, 0, 0, 0) != CUDA_ERROR_INVALID_CONTEXT)
+		;
+}
+
 static const struct sort {
 	const char *name;
 	uint64_t (*make)(void);
 	int end;
 	int (*acts[2])(int who); /* of each thread; 0: it has ended the thing */
+	bool is_shared;          /* either may, or none */
+	void (*clear)(void);
 } sorts[] = {
-	{"memory", make_memory, FN_FREE, {end_thing, end_thing}},
-	{"host", make_host, FN_FREE_HOST, {end_thing, end_thing}},
-	{"array", make_array, FN_FREE_ARRAY, {end_thing, end_thing}},
-	{"pool", make_pool, FN_DESTROY_POOL, {end_thing, end_thing}},
-	{"physical", make_physical, FN_RELEASE, {end_thing, end_thing}},
-	{"mapping", make_mapping, FN_UNMAP, {end_thing, end_thing}},
-	{"context", make_context, FN_DESTROY_CONTEXT, {end_thing, end_thing}},
-	{"range", make_mapping, FN_UNMAP, {end_thing, take_range}},
-	{"opening", make_nothing, FN_CLOSE, {open_and_close, open_and_close}},
+	{.name = "memory", .make = make_memory, .end = FN_FREE, .acts = {end_thing, end_thing}},
+	{.name = "host", .make = make_host, .end = FN_FREE_HOST, .acts = {end_thing, end_thing}},
+	{.name = "array", .make = make_array, .end = FN_FREE_ARRAY, .acts = {end_thing, end_thing}},
+	{.name = "pool", .make = make_pool, .end = FN_DESTROY_POOL, .acts = {end_thing, end_thing}},
+	{.name = "physical",
+	 .make = make_physical,
+	 .end = FN_RELEASE,
+	 .acts = {end_thing, end_thing}},
+	{.name = "mapping", .make = make_mapping, .end = FN_UNMAP, .acts = {end_thing, end_thing}},
+	{.name = "context",
+	 .make = make_context,
+	 .end = FN_DESTROY_CONTEXT,
+	 .acts = {end_thing, end_thing}},
+	{.name = "range", .make = make_mapping, .end = FN_UNMAP, .acts = {end_thing, take_range}},
+	{.name = "opening",
+	 .make = make_nothing,
+	 .end = FN_CLOSE,
+	 .acts = {open_and_close, open_and_close}},
+	{.name = "parts",
+	 .make = make_parts,
+	 .end = FN_RELEASE,
+	 .acts = {end_thing, unmap_place},
+	 .is_shared = true},
+	{.name = "badly",
+	 .make = make_parts,
+	 .end = FN_RELEASE,
+	 .acts = {end_thing, unmap_too_much},
+	 .is_shared = true},
+	{.name = "closings",
+	 .make = make_opened_twice,
+	 .end = FN_CLOSE,
+	 .acts = {end_thing, end_thing},
+	 .is_shared = true,
+	 .clear = close_all},
+	{.name = "retained",
+	 .make = make_kept,
+	 .end = FN_UNMAP,
+	 .acts = {end_thing, retain_place},
+	 .is_shared = true},
+	{.name = "mapped",
+	 .make = make_unmapped,
+	 .end = FN_RELEASE,
+	 .acts = {end_thing, map_place},
+	 .is_shared = true},
+	{.name = "primary",
+	 .make = make_primary,
+	 .end = FN_RELEASE_PRIMARY,
+	 .acts = {release_primary, release_primary},
+	 .is_shared = true,
+	 .clear = release_all},
 };
 
 static const struct sort *sort;
@@ -304,7 +457,9 @@ static void race(unsigned long number, unsigned int *random)
 	act(0, random);
 	while (ended < number)
 		sched_yield();
-	if (!results[0] == !results[1])
+	if (sort->clear && number < count)
+		sort->clear();
+	if (!sort->is_shared && !results[0] == !results[1])
 		die("not one of two has ended it");
 	by_second += !results[1];
 	if (number % KEEP == 0)
@@ -342,7 +497,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	count = strtoul(argv[2], NULL, 10);
-	if (sort->make == make_nothing)
+	may_fail = sort->is_shared;
+	if (sort->end == FN_CLOSE)
 		make_others_memory();
 	load();
 	end = functions[sort->end];
@@ -351,7 +507,8 @@ int main(int argc, char **argv)
 		(int (*)(const char *))dlsym(simcuda_open("libcuda.so.1"), "simcuda_ledger_write");
 	while (getchar() != EOF) {
 		enter_context();
-		must(FN_RESERVE, (uintptr_t)&reserved, GRANULE, 0, 0);
+		must(FN_RESERVE, (uintptr_t)&reserved, 2 * (count + 2) * GRANULE, 0, 0);
+		place = reserved;
 		races();
 		if (!write_ledger || write_ledger(argv[3]))
 			die("cannot write the ledger");
