@@ -59,13 +59,14 @@ static __always_inline bool may_store(struct process_image *p, const struct live
 
 __noinline int alloc_failed(__u32 api, __s32 result)
 {
-	struct live_value value = {.api = api, .device = DEVICE_UNKNOWN};
+	struct live_value value = {.device = DEVICE_UNKNOWN};
 	struct caller c;
 	__u32 sort;
 
 	if (!caller_find(&c, api) || c.row->kind == KIND_NONE)
 		return 0;
 	sort = c.row->size;
+	value.api = COOKIE_API(c.th->cookie);
 	value.kind = c.row->kind;
 	if (sort != SIZE_PITCH && sort != SIZE_PITCH32 && sort != SIZE_PITCHED &&
 	    !(c.th->size >> SIZE_BITS))
@@ -73,6 +74,20 @@ __noinline int alloc_failed(__u32 api, __s32 result)
 	count(COUNTER_FAILED_ALLOCS);
 	report(c.p, EVENT_FAIL, 0, &value, result);
 	return 0;
+}
+
+/* A multicast object: what can be mapped, and has no memory. */
+static __always_inline void multicast_made(struct caller *c, const struct live_key *key)
+{
+	struct handle fresh = {.id = next_id(), .device = DEVICE_UNKNOWN};
+	struct handle *old = bpf_map_lookup_elem(&handles, key);
+
+	if (old)
+		referent_change(old->id, 0, REFERENCES_ALL, API_MAX, COUNTER_SUPERSEDED);
+	c->th->taken = (struct live_value){.id = fresh.id, .kind = KIND_NONE};
+	if (referent_make(key->addr, key->space) && !handle_put(c->p, key, &fresh))
+		referent_remove(c->p, fresh.id);
+	c->th->taken.id = 0;
 }
 
 /* A pool; or an address of memory that is counted elsewhere, and may be freed by itself. */
@@ -90,6 +105,10 @@ __noinline int handle_made(__u32 api, __u64 addr)
 	if (!caller_find(&c, api))
 		return 0;
 	key = handle_key(c.p, c.row->space, addr);
+	if (key.space == SPACE_PHYSICAL) {
+		multicast_made(&c, &key);
+		return 0;
+	}
 	if (key.space == SPACE_POOL) {
 		place_find(c.p, c.th, c.row);
 		fresh.device = c.th->place.device;

@@ -14,7 +14,8 @@ static __always_inline const volatile struct api_row *row_of(__u32 api)
 }
 
 /* Whose call it is, and of what. A function that the verifier is to look at by itself takes numbers
- * only, so it looks these up anew.
+ * only, so it looks these up anew. (It does not use `api` for more than that: a copy of it on the
+ * stack has no bounds for the verifier of Linux 6.1.)
  */
 struct caller {
 	struct task_struct *task;

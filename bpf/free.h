@@ -110,7 +110,7 @@ __noinline int taken_undo(__u32 api, __s32 result)
 	if (!caller_find(&c, api))
 		return 0;
 	key = handle_key(c.p, c.row->space, c.th->pointer);
-	live_undo(c.p, &key, &c.th->taken, api, result);
+	live_undo(c.p, &key, &c.th->taken, COOKIE_API(c.th->cookie), result);
 	return 0;
 }
 

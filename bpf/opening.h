@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* Others' memory: to open it once more gives the same address or handle, which lives until its last
- * close.
+ * close. One that returns while all that is known to be open is being closed is taken for a new
+ * one; if such a close then fails, what was known becomes part of that (referent.h).
  */
 #ifndef SRTLEAK_OPENING_H
 #define SRTLEAK_OPENING_H
@@ -25,9 +26,7 @@ __noinline int open_again(__u64 addr, __u32 space)
 		return 0;
 	key = handle_key(p, space, addr);
 	value = bpf_map_lookup_elem(&live, &key);
-	if (value && !is_opening(p, value))
-		return 0;
-	return referent_refer(referent_named(&key), REFERENCE_HANDLE);
+	return value && is_opening(p, value) && referent_refer(value->id, REFERENCE_HANDLE);
 }
 
 #endif

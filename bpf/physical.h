@@ -12,6 +12,15 @@ static __always_inline struct mapping *mapping_at(const struct process_image *p,
 	return bpf_map_lookup_elem(&mappings, ret_place);
 }
 
+/* Where it is noted what was mapped at the place when it was taken out of the map last. */
+static __always_inline struct live_key mapping_last(const struct live_key *place)
+{
+	struct live_key key = *place;
+
+	key.space = SPACE_REFERENT | LAST_NAMED;
+	return key;
+}
+
 static __always_inline __u64 unit_of(const volatile struct api_row *row)
 {
 	return row->action == ACTION_RETAIN ? REFERENCE_HANDLE : REFERENCE_MAPPING;
@@ -42,7 +51,7 @@ __noinline __u64 mapping_over(__u64 at, __u64 addr)
 	if (m)
 		return addr - at < m->size ? m->id : 0;
 	/* A call that is about to unmap it may fail, or come second. */
-	key = referent_last_named(&place);
+	key = mapping_last(&place);
 	id = bpf_map_lookup_elem(&strays, &key);
 	if (!id)
 		return 0;
@@ -166,7 +175,7 @@ __noinline int unmap_step(__u32 i)
 	m = mapping_at(p, th->extra, &place);
 	if (m && m->size <= th->size) {
 		span = (struct span){.size = m->size, .referent = m->id};
-		last = referent_last_named(&place);
+		last = mapping_last(&place);
 		bpf_map_update_elem(&strays, &last, &span.referent, BPF_ANY);
 		if (bpf_map_delete_elem(&mappings, &place))
 			span.referent = 0; /* another call has it */

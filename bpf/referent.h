@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* What lives while something refers to it: physical memory by its handles and mappings, others'
  * memory by its openings. Its record is found by the allocation's number, which nothing else ever
- * has, and counts the references, and the calls that are about to give one up.
+ * has, and counts the references, and the calls that are about to give one up. Multicast objects
+ * are referred to in the same way and have no memory (KIND_NONE): the map of handles stands in for
+ * that of allocations.
  *
  * A reference is made when the call for it begins, and unmade if that fails; it is given up when
  * the call for that has succeeded. While the calls under way could give up all there are, the
@@ -54,10 +56,14 @@ static __always_inline __u64 referent_named(const struct live_key *name)
 {
 	struct live_value *value = bpf_map_lookup_elem(&live, name);
 	struct live_key last = referent_last_named(name);
+	struct handle *handle;
 	__u64 *id;
 
 	if (value)
 		return is_counted(name->space, value->kind) ? value->id : 0;
+	handle = name->space == SPACE_PHYSICAL ? bpf_map_lookup_elem(&handles, name) : NULL;
+	if (handle)
+		return handle->id;
 	id = bpf_map_lookup_elem(&strays, &last);
 	return id ? *id : 0;
 }
@@ -91,7 +97,9 @@ static __always_inline void referent_remove(struct process_image *p, __u64 id)
 		grant_return(p->image, SHARED_HANDLES, 1);
 }
 
-/* It has no references left; said: see EVENT_FREE. */
+/* It has no references left. said: see EVENT_FREE; counter: as what it is counted, ALLOCS_SEEN: it
+ * was no allocation by itself.
+ */
 __noinline int referent_end(__u64 id, __s32 said, __u32 counter)
 {
 	struct process_image *p = process_find(bpf_get_current_task_btf());
@@ -109,9 +117,28 @@ __noinline int referent_end(__u64 id, __s32 said, __u32 counter)
 	value = referent->value;
 	name = referent->name;
 	referent_remove(p, id);
-	count(counter);
+	if (value.kind == KIND_NONE)
+		return 0;
+	count_by(counter, counter == COUNTER_ALLOCS_SEEN ? -1 : 1);
 	report(p, EVENT_FREE, name, &value, said);
 	return 0;
+}
+
+/* Others' memory was opened anew, it seemed, while a call was about to close it that has failed.
+ * Returns whether the references are now that opening's.
+ */
+static __always_inline bool referent_join(struct process_image *p, const struct live_key *name,
+					  __u64 references)
+{
+	struct live_value *there = bpf_map_lookup_elem(&live, name);
+	struct referent *other;
+	struct live_key key;
+
+	if (!there || there->kind != KIND_IPC)
+		return false;
+	key = referent_key(p, there->id);
+	other = bpf_map_lookup_elem(&referents, &key);
+	return other && references_of(references_change(p, other, references, 0));
 }
 
 /* Puts it into the live map as it is in its record. Returns COUNTER_MAX, or as what it is to be
@@ -124,6 +151,7 @@ __noinline int referent_show(__u64 id, __s32 result)
 	struct live_value value;
 	struct referent *referent;
 	enum counter counter;
+	__u64 refs;
 
 	if (!p)
 		return COUNTER_MAX;
@@ -134,10 +162,28 @@ __noinline int referent_show(__u64 id, __s32 result)
 	value = referent->value;
 	key = handle_key(p, referent->space, referent->name);
 	counter = live_restore(p, &key, &value, result);
-	if (counter == COUNTER_MAX ||
-	    !references_of(references_change(p, referent, 0, REFERENCES_ALL)))
+	if (counter == COUNTER_MAX)
 		return COUNTER_MAX;
+	refs = references_change(p, referent, 0, REFERENCES_ALL) & REFERENCES_ALL;
+	if (!refs)
+		return COUNTER_MAX;
+	if (counter == COUNTER_SUPERSEDED && value.kind == KIND_IPC && referent_join(p, &key, refs))
+		counter = COUNTER_ALLOCS_SEEN;
 	return (int)counter;
+}
+
+/* Likewise a multicast object. */
+__noinline int multicast_show(__u64 id, __u64 addr)
+{
+	struct process_image *p = process_find(bpf_get_current_task_btf());
+	struct handle nothing = {.id = id, .device = DEVICE_UNKNOWN};
+	struct live_key key = {};
+
+	if (!p)
+		return 0;
+	key = handle_key(p, SPACE_PHYSICAL, addr);
+	handle_put(p, &key, &nothing);
+	return 0;
 }
 
 /* Takes it out of the live map. over: that it has ended may have been told before it was told to be
@@ -146,20 +192,28 @@ __noinline int referent_show(__u64 id, __s32 result)
 __noinline int referent_hide(__u64 id, __u64 addr, __u32 space, __u32 over)
 {
 	struct process_image *p = process_find(bpf_get_current_task_btf());
-	struct live_value *there;
 	struct live_key name = {};
+	struct live_value *there;
+	struct handle *handle;
+	bool is_live;
 
 	if (!p)
 		return 0;
 	name = handle_key(p, space, addr);
 	there = bpf_map_lookup_elem(&live, &name);
-	if (!there || there->id != id)
+	handle = bpf_map_lookup_elem(&handles, &name);
+	is_live = there && there->id == id;
+	if (!is_live && !(handle && handle->id == id))
 		return 0;
-	if (over)
-		report(p, EVENT_FREE, addr, there, API_MAX);
 	name.space |= LAST_NAMED;
 	bpf_map_update_elem(&strays, &name, &id, BPF_ANY);
 	name.space = space;
+	if (!is_live) {
+		handle_remove(p, &name);
+		return 0;
+	}
+	if (over)
+		report(p, EVENT_FREE, addr, there, API_MAX);
 	if (!bpf_map_delete_elem(&live, &name))
 		live_gone(p);
 	return 0;
@@ -178,16 +232,20 @@ static __always_inline __u64 references_now(const struct live_key *key)
 /* Makes the live map have it or not, as its references want. Whoever changes these does it after
  * that, so what the last one leaves is right. Returns as referent_show().
  */
-static __always_inline int referent_settle(const struct live_key *key, __u64 addr, __u32 space,
-					   __s32 said)
+static __always_inline int referent_settle(const struct live_key *key,
+					   const struct referent *referent, __s32 said)
 {
-	__u64 refs = references_now(key);
+	__u64 addr = referent->name, refs = referent->refs;
+	bool is_multicast = referent->value.kind == KIND_NONE;
+	__u32 space = referent->space;
 	int i, shown = COUNTER_MAX;
 	bool held, was_shown = false;
 
 	for (i = 0; i < SETTLE_ATTEMPTS && shown == COUNTER_MAX; i++) {
 		held = is_held(refs);
-		if (held)
+		if (held && is_multicast)
+			multicast_show(key->addr, addr);
+		else if (held)
 			shown = referent_show(key->addr, said);
 		else
 			referent_hide(key->addr, addr, space, was_shown && !references_of(refs));
@@ -227,7 +285,7 @@ __noinline int referent_change(__u64 id, __u64 add, __u64 take, __s32 said, __u3
 		return REFERENT_OVER;
 	after = references_after(before, add, take);
 	if (is_held(after) != is_held(before))
-		settled = referent_settle(&key, referent->name, referent->space, said);
+		settled = referent_settle(&key, referent, said);
 	if (settled != COUNTER_MAX) {
 		referent_end(id, API_MAX, (__u32)settled);
 		return REFERENT_OVER;

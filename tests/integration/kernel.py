@@ -55,6 +55,7 @@ def map_entries(pid, name):
 
 
 # enum address_space, of what calls name besides allocations, and flags of such an entry.
+SPACE_PHYSICAL = 2
 SPACE_POOL, SPACE_CONTEXT, SPACE_PRIMARY, SPACE_CONTEXT_NUMBER, SPACE_POOL_NUMBER, SPACE_STREAM = range(5, 11)
 HANDLE_ENDED, HANDLE_ENDING = 16, 32
 

@@ -375,9 +375,15 @@ def test_multicast_object_has_no_memory(puppet):
     va = reserve(puppet, 1)
     handle = puppet.cuMulticastCreate(OUT, Given(struct.pack("<IxxxxQQQ", 2, PAGE, POSIX_FD, 0)))
     map_at(puppet, va, handle)
+    assert puppet.cuMemRetainAllocationHandle(OUT, va) == handle
     assert puppet.check() == []
+    puppet.simcuda_fail_next(1, OUT_OF_MEMORY)
+    puppet.cuMemRelease(handle, fails=OUT_OF_MEMORY)
+    puppet.cuMemRelease(handle)
     unmap(puppet, va)
     puppet.cuMemRelease(handle)
+    assert kernel.map_entries(puppet.daemon.process.pid, "referents") == []
+    assert puppet.handles(kernel.SPACE_PHYSICAL) == []
     memory = create(puppet)
     map_at(puppet, va, memory)
     assert only(puppet.check())["ptr"] == hex(va)
