@@ -435,7 +435,7 @@ static __always_inline void context_destroyed_by_other(struct process_image *p,
 }
 
 /* extra: the argument that the row calls so. Global, so that the verifier looks at it once. */
-__noinline int context_entry(__u64 sp, __u64 pointer, __u64 extra, __u32 cookie)
+__noinline int context_entry(__u64 sp, __u64 ip, __u64 pointer, __u64 extra, __u32 cookie)
 {
 	struct context_call *call;
 	struct caller c;
@@ -444,14 +444,14 @@ __noinline int context_entry(__u64 sp, __u64 pointer, __u64 extra, __u32 cookie)
 		return 0;
 	call = &c.th->calls[c.row->family % FAMILY_MAX];
 	/* A second probe on the same code, as in is_inner(). */
-	if (call->sp == sp && call->cookie != cookie &&
-	    COOKIE_API(call->cookie) == COOKIE_API(cookie))
+	if (call->sp == sp && call->ip == ip && call->cookie != cookie)
 		return 0;
 	/* Made by the call that ends a context, unless that was left. */
 	if (call->sp && call->ended && sp < call->sp && is_to_return(c.task, call->sp))
 		return 0;
 	context_abandon(c.p, call);
 	call->sp = sp;
+	call->ip = ip;
 	call->cookie = cookie;
 	call->pointer = pointer;
 	call->device = extra;

@@ -118,7 +118,8 @@ int api_entry(struct pt_regs *ctx)
 		contexts_begin(task, p, th, cookie);
 	if (row->action >= ACTION_CONTEXTS) {
 		if (p)
-			context_entry(PT_REGS_SP(ctx), argument(ctx, row->pointer_arg),
+			context_entry(PT_REGS_SP(ctx), PT_REGS_IP(ctx),
+				      argument(ctx, row->pointer_arg),
 				      argument(ctx, row->extra_arg), cookie);
 		return 0;
 	}

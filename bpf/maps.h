@@ -38,6 +38,7 @@ struct place {
 /* A call that changes contexts. One of each family: the runtime's calls the driver's. */
 struct context_call {
 	__u64 sp; /* stack pointer at the entry; 0: none */
+	__u64 ip; /* the function */
 	__u64 pointer;
 	__u64 number; /* of the call, where it ends something */
 	__u32 cookie;

@@ -217,6 +217,18 @@ def test_runtime_call_that_never_returns(start_daemon, workload, how):
     assert {a["api"] for a in daemon.allocs(process.pid)} == {api}
 
 
+def test_reset_that_never_returns(start_daemon, workload):
+    """Another runtime's at the same place of the stack is no second sight of it."""
+    process = workload(JUMP, "reset")
+    assert process.line() == {"phase": "started"}
+    daemon = start_daemon("--pid", str(process.pid))
+    process.step()
+    assert process.line() == {"phase": "kept"}
+    wait_until(lambda: daemon.ctl("status")["calls"]["allocs_seen"] == 3, "all calls are seen")
+    wait_until(lambda: len(daemon.allocs(process.pid)) == 1, "what came last is there")
+    assert daemon.ctl("status")["events"]["lost"]["lost_return"] == 1
+
+
 def test_address_handed_out_again(start_jump):
     """Its free was not seen, but must have been."""
     daemon, process = start_jump("again")

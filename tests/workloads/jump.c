@@ -2,7 +2,7 @@
 /* Leaves calls of its own cudaMalloc() in ways that never return.
  *
  * usage: jump HOW [deeper [other [above]]], with HOW one of return, again, longjmp, signal, thread,
- * exec, runtime, second
+ * exec, runtime, second, reset
  *
  * The program exports cudaMalloc() itself, as one with a runtime linked in would, and is probed
  * when it is started under the name of a CUDA runtime. A line on stdin lets it make the call that
@@ -11,7 +11,8 @@
  * written where the lost one's frame was); after each step it prints {"phase":NAME}.
  *
  * runtime: what is lost is a cudaMalloc() of the simulated runtime, and the others are calls of its
- * driver; second: they are cudaMalloc() of another runtime, at the same place of the stack.
+ * driver; second: they are cudaMalloc() of another runtime, at the same place of the stack; reset:
+ * both runtimes' cudaDeviceReset() likewise, with an allocation after each.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -136,6 +137,30 @@ static void lose_in_runtime(bool second)
 	}
 }
 
+/* A function that takes no arguments does not mind those that call() gives it. */
+static int (*reset_of(void *runtime))(void **, size_t)
+{
+	return (int (*)(void **, size_t))dlsym(runtime, "cudaDeviceReset");
+}
+
+static void lose_reset(void)
+{
+	void *first = simcuda_open("libcudart.so.13"), *second = simcuda_open("libcudart.so.12");
+	int (*take)(void **, size_t) = (int (*)(void **, size_t))dlsym(first, "cudaMalloc");
+	void (*leave_by)(void (*)(void)) = (void (*)(void (*)(void)))dlsym(
+		simcuda_open("libcuda.so.1"), "simcuda_leave_place");
+	void *ptr;
+
+	take(&ptr, SIZE);
+	allocate = reset_of(first);
+	leave_by(jump);
+	lose(NULL);
+	take(&ptr, SIZE);
+	allocate = reset_of(second);
+	lose(NULL);
+	take(&ptr, SIZE);
+}
+
 static void step(const char *name)
 {
 	printf("{\"phase\":\"%s\"}\n", name);
@@ -162,8 +187,11 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < ARRAY_SIZE(ways); i++)
 		if (argc > 1 && strcmp(argv[1], ways[i].name) == 0 && ways[i].how)
 			lose_one(ways[i].how);
-	if (argc > 1 && strcmp(argv[1], "second") == 0) {
-		lose_in_runtime(true);
+	if (argc > 1 && (strcmp(argv[1], "second") == 0 || strcmp(argv[1], "reset") == 0)) {
+		if (argv[1][0] == 's')
+			lose_in_runtime(true);
+		else
+			lose_reset();
 		step("kept");
 		return 0;
 	}
