@@ -13,7 +13,7 @@ CALLS = 3000
 DROPS = ("process_limit", "live_full", "unreadable")
 
 
-# They end all that was made on a device: see test_contexts.py.
+# They end all that was made on a device: see test_context_ends.py.
 RESETS = {
     "cudaDeviceReset",
     "cudaGLSetGLDevice",

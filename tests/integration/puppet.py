@@ -198,3 +198,43 @@ def puppet(workload, start_daemon, tmp_path):
 def owner(workload, tmp_path):
     """Another process, which nobody watches, and whose memory is opened."""
     return Puppet.start(workload, tmp_path / "owner")
+
+
+@pytest.fixture
+def newborn(daemon, workload, tmp_path):
+    """A process that the daemon knows from its start: exec does not tell how long it had lived."""
+    watched = Watched.start(workload, tmp_path, daemon)
+    watched.cuInit(0)
+    return watched
+
+
+def device_of(shown, ptr):
+    """The device that is shown of an allocation."""
+    (device,) = [a["device"] for a in shown if a["ptr"] == hex(ptr)]
+    return device
+
+
+def partial(daemon, pid):
+    return daemon.process_row(pid)["partial"] if pid in daemon.pids() else []
+
+
+def primary(caller, device):
+    return caller.cuDevicePrimaryCtxRetain(OUT, device)
+
+
+def look_again(puppet):
+    """Has the daemon compare its tables with the kernel: what has ended is taken out then."""
+
+    def ended():
+        return puppet.daemon.ctl("status")["calls"]["ended"]
+
+    b, before = puppet.thread("b"), ended()
+    context = b.cuCtxCreate_v4(OUT, 0, 0, 0)
+    b.cuMemAlloc_v2(OUT, MIB)
+    b.cuCtxDestroy_v2(context)
+    wait_until(lambda: ended() > before, "it has compared them")
+
+
+def assert_left(shown, handles, ptrs):
+    assert {x["handle"] for x in shown if x["handle"]} == set(map(hex, handles))
+    assert {x["ptr"] for x in shown if not x["handle"]} == set(map(hex, ptrs))

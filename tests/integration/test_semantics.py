@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is not allocated and freed by two calls: physical memory by its references, others' memory
 by its openings, graphs; each step against the ledger of the simulated driver. Contexts are in
-test_contexts.py, pools in test_pools.py.
+test_contexts.py and test_context_ends.py, pools in test_pools.py.
 """
 import struct
 
