@@ -36,6 +36,28 @@ static __always_inline bool forget_allocation(const struct forget *wanted,
 	return true;
 }
 
+/* What is left of an image that is over when its allocations are not: a call had it in hand, which
+ * did not return before.
+ */
+static __always_inline bool forget_referent(const struct live_key *key)
+{
+	struct referent *referent = bpf_map_lookup_elem(&referents, key);
+	struct live_key name = {.image = key->image};
+	bool is_in_hand;
+
+	if (!referent)
+		return false;
+	name.addr = referent->name;
+	name.space = referent->space;
+	is_in_hand = referent->value.kind != KIND_NONE && references_of(referent->refs) &&
+		     !live_has(&name, key->addr);
+	if (!forget_handle(&referents, key))
+		return false;
+	if (is_in_hand)
+		count(COUNTER_ENDED);
+	return true;
+}
+
 /* Global, so that the verifier looks at it once. */
 __noinline int forget_one(__u32 number)
 {
@@ -54,7 +76,7 @@ __noinline int forget_one(__u32 number)
 	case FORGET_MAPPINGS:
 		return forget_handle(&mappings, &key);
 	case FORGET_REFERENTS:
-		return forget_handle(&referents, &key);
+		return forget_referent(&key);
 	default:
 		return grant_release(key.image);
 	}

@@ -15,13 +15,13 @@ static __always_inline void live_take(struct process_image *p, const struct live
 		live_gone(p);
 }
 
-/* Whether its number is another's by now, or no one's: only then what it was in is over for good.
- */
+/* Of one that has ended the daemon removes the number when nothing names it any more. */
 static __always_inline bool context_is_over(const struct process_image *p, __u32 number)
 {
 	struct live_key key = handle_key(p, SPACE_CONTEXT_NUMBER, number);
+	struct handle *entry = bpf_map_lookup_elem(&handles, &key);
 
-	return number && !bpf_map_lookup_elem(&handles, &key);
+	return number && (!entry || entry->flags & HANDLE_ENDED);
 }
 
 static __always_inline bool live_has(const struct live_key *key, __u64 id)

@@ -96,11 +96,12 @@ static __always_inline void retain_end(struct process_image *p, struct thread *t
 				       const volatile struct api_row *row)
 {
 	struct live_key name = handle_key(p, SPACE_PHYSICAL, read_user_u64(th->pointer));
-	__u64 id = referent_named(&name);
+	__u64 id;
 
-	if (id == th->referent)
+	if (th->referent && referent_has_name(p, th->referent, name.addr))
 		return;
 	reference_undo(th, row);
+	id = referent_named(&name);
 	if (id)
 		referent_refer(id, REFERENCE_HANDLE);
 }

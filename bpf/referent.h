@@ -89,12 +89,15 @@ __noinline int referent_make(__u64 addr, __u32 space)
 	return 0;
 }
 
-static __always_inline void referent_remove(struct process_image *p, __u64 id)
+/* False where it was not there: another call, or the daemon, has removed it. */
+static __always_inline bool referent_remove(struct process_image *p, __u64 id)
 {
 	struct live_key key = referent_key(p, id);
 
-	if (!bpf_map_delete_elem(&referents, &key))
-		grant_return(p->image, SHARED_HANDLES, 1);
+	if (bpf_map_delete_elem(&referents, &key))
+		return false;
+	grant_return(p->image, SHARED_HANDLES, 1);
+	return true;
 }
 
 /* It has no references left. said: see EVENT_FREE; counter: as what it is counted, ALLOCS_SEEN: it
@@ -116,8 +119,7 @@ __noinline int referent_end(__u64 id, __s32 said, __u32 counter)
 		return 0;
 	value = referent->value;
 	name = referent->name;
-	referent_remove(p, id);
-	if (value.kind == KIND_NONE)
+	if (!referent_remove(p, id) || value.kind == KIND_NONE)
 		return 0;
 	count_by(counter, counter == COUNTER_ALLOCS_SEEN ? -1 : 1);
 	report(p, EVENT_FREE, name, &value, said);
@@ -182,7 +184,8 @@ __noinline int multicast_show(__u64 id, __u64 addr)
 	if (!p)
 		return 0;
 	key = handle_key(p, SPACE_PHYSICAL, addr);
-	handle_put(p, &key, &nothing);
+	if (!bpf_map_lookup_elem(&handles, &key)) /* nor another's */
+		handle_put(p, &key, &nothing);
 	return 0;
 }
 
@@ -217,6 +220,14 @@ __noinline int referent_hide(__u64 id, __u64 addr, __u32 space, __u32 over)
 	if (!bpf_map_delete_elem(&live, &name))
 		live_gone(p);
 	return 0;
+}
+
+static __always_inline bool referent_has_name(const struct process_image *p, __u64 id, __u64 name)
+{
+	struct live_key key = referent_key(p, id);
+	struct referent *referent = bpf_map_lookup_elem(&referents, &key);
+
+	return referent && referent->name == name;
 }
 
 /* 0: it is over. */
@@ -299,9 +310,10 @@ __noinline int referent_change(__u64 id, __u64 add, __u64 take, __s32 said, __u3
 	return REFERENT_OVER;
 }
 
+/* Where that puts it back into the live map it is no new allocation. */
 static __always_inline bool referent_refer(__u64 id, __u64 unit)
 {
-	return referent_change(id, unit, 0, 0, 0) == REFERENT_THERE;
+	return referent_change(id, unit, 0, 1, 0) == REFERENT_THERE;
 }
 
 /* A call has ended the reference that it was about to give up, or has failed with that result. */

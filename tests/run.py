@@ -134,7 +134,8 @@ def without(directory, *files):
 # What the probes make of each call does not depend on how the daemon is built, nor do perf links,
 # which the kernel takes its time to remove; nor what Prometheus and the dashboard make of the metrics,
 # how leaks grow, and what the script for hosts with a GPU reports.
-INTEGRATION_ONCE = without("integration", "contexts", "pools", "semantics", "streams", "api_table") + [
+INTEGRATION_ONCE = [
+    *without("integration", "contexts", "context_ends", "pools", "semantics", "streams", "api_table"),
     "-k",
     "not perf and not two_threads and not never_return and not SIGKILL-20"
     " and not nobody_maps_any_more and not forks",

@@ -7,6 +7,7 @@ import struct
 
 import kernel
 import pytest
+from churn import assert_conserved
 from conftest import wait_until
 from puppet import DEVICE, HOST_NUMA, MIB, OUT, POSIX_FD
 from puppet import Given, Pointer, Value, properties
@@ -550,3 +551,18 @@ def test_graphs_and_their_memory_nodes(puppet):
     for executable in executables:
         puppet.cudaGraphExecDestroy(executable)
     assert puppet.check() == []
+
+
+def test_process_is_left_while_a_call_gives_up_the_last_reference(puppet):
+    """What the call had in hand is counted as what the process had otherwise."""
+    handle = create(puppet)
+    puppet.cudaMalloc(OUT, MIB)
+    slow_one = puppet.thread("slow")
+    slow_one.simcuda_return_late(2000)
+    slow = slow_one.begin("cuMemRelease", handle)
+    wait_until(lambda: leaving(puppet) == 1, "it is under way")
+    puppet.daemon.ctl("untrack", puppet.pid)
+    slow()
+    wait_until(lambda: puppet.calls()["ended"] == 2, "both are counted")
+    assert_conserved(puppet.daemon.ctl("status"))
+    wait_until(lambda: leaving(puppet) == 0, "its record is gone")
