@@ -190,16 +190,82 @@ static __always_inline void primary_end(struct process_image *p, struct context_
 		context_end(p, call, unknown);
 }
 
+/* References of a primary context are counted as in references.h. Those that are made while the
+ * calls under way could give up all there are count as mappings do: for its next life, unless one
+ * of these calls fails. Whether they came before or after the last one went only the driver knows.
+ */
+#define PRIMARY_NEXT REFERENCE_MAPPING
+
+enum primary_count {
+	PRIMARY_RETAIN,
+	PRIMARY_UNDO,  /* of that */
+	PRIMARY_LEAVE, /* a call is about to give one up … */
+	PRIMARY_LEFT,  /* … and has; … */
+	PRIMARY_STAY,  /* … or has failed */
+};
+
+static __always_inline bool primary_is_held(__u64 counts)
+{
+	return (counts & REFERENCES_MASK) > counts / REFERENCE_LEAVING;
+}
+
+static __always_inline __u64 primary_next(__u64 counts)
+{
+	return counts / PRIMARY_NEXT & REFERENCES_MASK;
+}
+
+static __always_inline __u64 primary_after(__u64 counts, enum primary_count how)
+{
+	__u64 now = counts & REFERENCES_MASK;
+
+	switch (how) {
+	case PRIMARY_RETAIN:
+		return counts + (now && !primary_is_held(counts) ? PRIMARY_NEXT : 1);
+	case PRIMARY_LEAVE:
+		return counts + REFERENCE_LEAVING;
+	case PRIMARY_UNDO:
+		counts -= primary_next(counts) ? PRIMARY_NEXT : now ? 1 : 0;
+		break;
+	case PRIMARY_LEFT:
+		counts -= REFERENCE_LEAVING + (now ? 1 : 0);
+		break;
+	default:
+		counts -= REFERENCE_LEAVING;
+		break;
+	}
+	/* The next life begins, or this one goes on. */
+	if (!(counts & REFERENCES_MASK) || primary_is_held(counts))
+		counts -= primary_next(counts) * (PRIMARY_NEXT - 1);
+	return counts;
+}
+
+#define PRIMARY_ATTEMPTS 16 /* against others that count at the same time */
+
+/* What the counts were is in ret. False where others were always first, which is counted. */
+static __always_inline bool primary_count(struct process_image *p, struct handle *primary,
+					  enum primary_count how, __u64 *ret)
+{
+	int i;
+
+	for (i = 0; i < PRIMARY_ATTEMPTS; i++) {
+		*ret = primary->counts;
+		if (__sync_val_compare_and_swap(&primary->counts, *ret, primary_after(*ret, how)) ==
+		    *ret)
+			return true;
+	}
+	handle_lost(p);
+	return false;
+}
+
 /* Counted at entry: another thread may release what was the last one before the call returns. */
 static __always_inline void primary_retain(struct task_struct *task, struct process_image *p,
 					   struct context_call *call)
 {
 	bool is_whole = was_seen(task, call->cookie, p->start_ns) && !p->unseen_ns;
 	struct handle *primary = primary_get(p, call->device, is_whole);
+	__u64 before;
 
-	call->retained = primary != NULL;
-	if (primary)
-		__sync_fetch_and_add(&primary->counts, 1);
+	call->retained = primary && primary_count(p, primary, PRIMARY_RETAIN, &before);
 }
 
 /* The daemon may have said only after the context was made that nothing had gone unseen. */
@@ -221,13 +287,12 @@ static __always_inline void primary_release(struct task_struct *task, struct pro
 {
 	struct live_key key = handle_key(p, SPACE_PRIMARY, call->device);
 	struct handle *primary = bpf_map_lookup_elem(&handles, &key);
-	__u64 counts;
+	__u64 before;
 
 	if (!primary || !references_of(primary->counts))
 		return;
-	call->leaving = 1;
-	counts = __sync_fetch_and_add(&primary->counts, REFERENCE_LEAVING) + REFERENCE_LEAVING;
-	if (!has_others(task, p, call, primary) && !is_held(counts))
+	call->leaving = primary_count(p, primary, PRIMARY_LEAVE, &before);
+	if (!has_others(task, p, call, primary) && !primary_is_held(primary->counts))
 		primary_end(p, call);
 }
 
@@ -376,19 +441,18 @@ static __always_inline void primary_ended_beside(struct process_image *p, struct
 	context_ended(p, call);
 }
 
-/* Takes `n` from the references, and the call from those under way. Returns whether none is left.
- */
-static __always_inline bool primary_leaves(struct process_image *p, const struct context_call *call,
-					   __u64 n)
+/* Whether it has no references left in this life. */
+static __always_inline bool primary_is_over(struct process_image *p,
+					    const struct context_call *call, enum primary_count how)
 {
 	struct live_key key = handle_key(p, SPACE_PRIMARY, call->device);
 	struct handle *primary = bpf_map_lookup_elem(&handles, &key);
-	__u64 less = n + (call->leaving ? REFERENCE_LEAVING : 0);
+	__u64 before;
 
-	if (!primary)
+	if (!primary || !primary_count(p, primary, how, &before))
 		return false;
-	return !references_of(__sync_fetch_and_add(&primary->counts, -less) - less) &&
-	       !(primary->flags & HANDLE_UNSEEN);
+	return (before & REFERENCES_MASK) == 1 && how != PRIMARY_STAY &&
+	       !(how == PRIMARY_UNDO && primary_next(before)) && !(primary->flags & HANDLE_UNSEEN);
 }
 
 /* A reference has been given up. Where another was before this one, or this one would have been the
@@ -396,7 +460,7 @@ static __always_inline bool primary_leaves(struct process_image *p, const struct
  */
 static __always_inline void primary_released(struct process_image *p, struct context_call *call)
 {
-	if (primary_leaves(p, call, 1)) {
+	if (primary_is_over(p, call, call->leaving ? PRIMARY_LEFT : PRIMARY_UNDO)) {
 		if (!call->ended)
 			primary_end(p, call);
 		context_ended(p, call);
@@ -411,7 +475,7 @@ static __always_inline void primary_released(struct process_image *p, struct con
  */
 static __always_inline void context_abandon(struct process_image *p, struct context_call *call)
 {
-	if (!call->sp || !(call->ended || call->leaving))
+	if (!call->sp || !(call->ended || call->leaving) || call->image != p->image)
 		return;
 	call->sp = 0;
 	count(COUNTER_LOST_RETURN);
@@ -452,6 +516,7 @@ __noinline int context_entry(__u64 sp, __u64 ip, __u64 pointer, __u64 extra, __u
 	context_abandon(c.p, call);
 	call->sp = sp;
 	call->ip = ip;
+	call->image = c.p->image;
 	call->cookie = cookie;
 	call->pointer = pointer;
 	call->device = extra;
@@ -513,7 +578,7 @@ static __always_inline void context_failed(struct process_image *p, struct conte
 	}
 	if (action != ACTION_CONTEXT_DESTROY || !call->taken) {
 		if (call->leaving)
-			primary_leaves(p, call, 0);
+			primary_is_over(p, call, PRIMARY_STAY);
 		primary_goes_on(p, call);
 		return;
 	}

@@ -234,6 +234,8 @@ __noinline int context_returned(__u64 sp, __u32 cookie, __s32 result)
 	if (call->cookie != cookie || call->sp != sp)
 		return 0;
 	call->sp = 0;
+	if (call->image != c.p->image) /* the process was left meanwhile */
+		return 0;
 	context_return(c.task, c.p, c.th, c.row, result);
 	return 0;
 }

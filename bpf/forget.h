@@ -43,17 +43,20 @@ static __always_inline bool forget_referent(const struct live_key *key)
 {
 	struct referent *referent = bpf_map_lookup_elem(&referents, key);
 	struct live_key name = {.image = key->image};
-	bool is_in_hand;
+	bool is_in_hand, is_joined;
 
 	if (!referent)
 		return false;
 	name.addr = referent->name;
 	name.space = referent->space;
+	is_joined = referent->is_joined;
 	is_in_hand = referent->value.kind != KIND_NONE && references_of(referent->refs) &&
 		     !live_has(&name, key->addr);
 	if (!forget_handle(&referents, key))
 		return false;
-	if (is_in_hand)
+	if (is_in_hand && is_joined) /* it was no allocation by itself */
+		count_by(COUNTER_ALLOCS_SEEN, -1);
+	else if (is_in_hand)
 		count(COUNTER_ENDED);
 	return true;
 }

@@ -39,6 +39,8 @@ struct place {
 struct context_call {
 	__u64 sp; /* stack pointer at the entry; 0: none */
 	__u64 ip; /* the function */
+	__u32 image;
+	__u32 zero;
 	__u64 pointer;
 	__u64 number; /* of the call, where it ends something */
 	__u32 cookie;

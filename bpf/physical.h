@@ -60,7 +60,7 @@ __noinline __u64 mapping_over(__u64 at, __u64 addr)
 	return referent && addr - at < referent->value.size ? referent->value.id : 0;
 }
 
-#define SEARCH_STEPS 256 /* of MAPPING_STEP, from an address back to where its mapping begins */
+#define SEARCH_STEPS 4096 /* of MAPPING_STEP, from an address back to where its mapping begins */
 
 __noinline __u64 mapping_search(__u64 addr)
 {
@@ -102,8 +102,8 @@ static __always_inline void retain_end(struct process_image *p, struct thread *t
 		return;
 	reference_undo(th, row);
 	id = referent_named(&name);
-	if (id)
-		referent_refer(id, REFERENCE_HANDLE);
+	if (id && !referent_refer(id, REFERENCE_HANDLE)) /* its last reference has gone meanwhile */
+		handle_lost(p);
 }
 
 /* Whoever takes a mapping out of the map has ended it. */
@@ -178,10 +178,12 @@ __noinline int unmap_step(__u32 i)
 		span = (struct span){.size = m->size, .referent = m->id};
 		last = mapping_last(&place);
 		bpf_map_update_elem(&strays, &last, &span.referent, BPF_ANY);
-		if (bpf_map_delete_elem(&mappings, &place))
+		if (bpf_map_delete_elem(&mappings, &place)) {
 			span.referent = 0; /* another call has it */
-		else
+		} else {
+			grant_return(p->image, SHARED_HANDLES, 1);
 			referent_change(span.referent, REFERENCE_LEAVING, 0, 0, 0);
+		}
 	}
 	th->spans[i] = span;
 	th->extra += span.size;
@@ -211,13 +213,13 @@ static __always_inline void remap(struct process_image *p, const struct live_key
 	struct referent *referent = bpf_map_lookup_elem(&referents, &key);
 	struct mapping again = {.size = span->size, .id = span->referent, .made = number};
 
-	if (referent) {
+	if (referent && handle_admit(p)) {
 		again.handle = referent->name;
 		if (!bpf_map_update_elem(&mappings, place, &again, BPF_NOEXIST))
 			return;
+		grant_return(p->image, SHARED_HANDLES, 1);
 	}
-	/* Its memory is over, or something else is there by now. */
-	grant_return(p->image, SHARED_HANDLES, 1);
+	/* Its memory is over, something else is there by now, or others have the room. */
 	referent_change(span->referent, 0, REFERENCE_MAPPING, API_MAX, COUNTER_SUPERSEDED);
 }
 
@@ -240,8 +242,6 @@ __noinline int unmapped_one(__u64 at, __u32 i, __s32 result)
 	if (span.referent) {
 		if (result)
 			remap(p, &place, &span, th->number);
-		else
-			grant_return(p->image, SHARED_HANDLES, 1);
 		referent_left(span.referent, REFERENCE_MAPPING, api, result);
 		if (!result || !stray_since(&place, th->number))
 			return 0;

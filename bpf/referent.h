@@ -119,6 +119,8 @@ __noinline int referent_end(__u64 id, __s32 said, __u32 counter)
 		return 0;
 	value = referent->value;
 	name = referent->name;
+	if (referent->is_joined)
+		counter = COUNTER_ALLOCS_SEEN;
 	if (!referent_remove(p, id) || value.kind == KIND_NONE)
 		return 0;
 	count_by(counter, counter == COUNTER_ALLOCS_SEEN ? -1 : 1);
@@ -126,21 +128,33 @@ __noinline int referent_end(__u64 id, __s32 said, __u32 counter)
 	return 0;
 }
 
-/* Others' memory was opened anew, it seemed, while a call was about to close it that has failed.
- * Returns whether the references are now that opening's.
+/* Others' memory was opened anew, it seemed, while a call was about to close it that has failed:
+ * the references that are in no call's hands become that opening's. False where there is none.
  */
 static __always_inline bool referent_join(struct process_image *p, const struct live_key *name,
-					  __u64 references)
+					  struct referent *referent)
 {
 	struct live_value *there = bpf_map_lookup_elem(&live, name);
 	struct referent *other;
 	struct live_key key;
+	__u64 refs, held;
+	int i;
 
 	if (!there || there->kind != KIND_IPC)
 		return false;
 	key = referent_key(p, there->id);
 	other = bpf_map_lookup_elem(&referents, &key);
-	return other && references_of(references_change(p, other, references, 0));
+	for (i = 0; i < COUNT_ATTEMPTS && other; i++) {
+		refs = referent->refs;
+		held = references_of(refs) - refs / REFERENCE_LEAVING;
+		if (!is_held(refs) || held > (refs & REFERENCES_MASK))
+			return is_held(refs) == 0;
+		if (__sync_val_compare_and_swap(&referent->refs, refs, refs - held) != refs)
+			continue;
+		referent->is_joined = 1;
+		return references_of(references_change(p, other, held, 0));
+	}
+	return false;
 }
 
 /* Puts it into the live map as it is in its record. Returns COUNTER_MAX, or as what it is to be
@@ -153,7 +167,6 @@ __noinline int referent_show(__u64 id, __s32 result)
 	struct live_value value;
 	struct referent *referent;
 	enum counter counter;
-	__u64 refs;
 
 	if (!p)
 		return COUNTER_MAX;
@@ -166,12 +179,12 @@ __noinline int referent_show(__u64 id, __s32 result)
 	counter = live_restore(p, &key, &value, result);
 	if (counter == COUNTER_MAX)
 		return COUNTER_MAX;
-	refs = references_change(p, referent, 0, REFERENCES_ALL) & REFERENCES_ALL;
-	if (!refs)
-		return COUNTER_MAX;
-	if (counter == COUNTER_SUPERSEDED && value.kind == KIND_IPC && referent_join(p, &key, refs))
-		counter = COUNTER_ALLOCS_SEEN;
-	return (int)counter;
+	if (counter == COUNTER_SUPERSEDED && value.kind == KIND_IPC &&
+	    referent_join(p, &key, referent))
+		return references_of(referent->refs) || !referent->is_joined ? COUNTER_MAX
+									     : COUNTER_ALLOCS_SEEN;
+	return references_of(references_change(p, referent, 0, REFERENCES_ALL)) ? (int)counter
+										: COUNTER_MAX;
 }
 
 /* Likewise a multicast object. */

@@ -69,6 +69,10 @@ static __always_inline void grant_return(__u32 image, enum shared pool, __u32 n)
 	if (!grant)
 		return;
 	held = __sync_fetch_and_add(&grant->used[pool], -n);
+	if (held < n) { /* all was returned when the image was left */
+		__sync_fetch_and_add(&grant->used[pool], n);
+		return;
+	}
 	less = beyond_own(pool, held) - beyond_own(pool, held - n);
 	if (less)
 		share_return(grant->slot, pool, less);

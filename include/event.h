@@ -121,7 +121,7 @@ struct referent {
 	__u64 refs; /* in units of REFERENCE_… */
 	__u64 name; /* address or handle, in that space */
 	__u32 space;
-	__u32 zero;
+	__u32 is_joined; /* others' memory: some references are another record's by now */
 	struct live_value value;
 };
 _Static_assert(sizeof(struct referent) == 56, "no padding in values");

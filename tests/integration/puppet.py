@@ -28,6 +28,7 @@ class Value(bytes):
 
 
 OUT = Pointer(8)  # where a call stores a number or an address
+LATE = 60_000  # ms, for a call that is to last as long as something else takes
 
 
 def properties(location=DEVICE, number=0, kind=1):
@@ -78,10 +79,17 @@ class Thread:
         return call
 
     def begin(self, function, *arguments):
-        """Likewise, without waiting for its end; to be called, with `fails`, for that."""
+        """Likewise, without waiting for its end; to be called, with `fails`, for that. What was to
+        be LATE is so until then.
+        """
         given = [encode(a) for a in arguments]
         self.puppet.ask(thread=self.name, function=function, arguments=given, later=True)
-        return lambda **how: getattr(self, function)(*arguments, begun=True, **how)
+
+        def end(**how):
+            self.puppet.simcuda_go_on()
+            return getattr(self, function)(*arguments, begun=True, **how)
+
+        return end
 
 
 class Puppet(Thread):

@@ -6,7 +6,7 @@ import struct
 import kernel
 import pytest
 from conftest import wait_until
-from puppet import MIB, OUT, POSIX_FD
+from puppet import LATE, MIB, OUT, POSIX_FD
 from puppet import Given, Pointer, Puppet, Value, properties
 from puppet import assert_left, device_of, look_again, partial, primary
 from puppet import newborn, owner, puppet  # noqa: F401, fixtures
@@ -121,7 +121,7 @@ def test_call_that_fails_late(puppet):
     context, other = a.cuCtxCreate_v4(OUT, 0, 0, 1), b.cuCtxCreate_v4(OUT, 0, 0, 1)
     ptr = a.cuMemAlloc_v2(OUT, MIB)
     b.cuMemAlloc_v2(OUT, MIB)
-    puppet.simcuda_fail_late(3000, OUT_OF_MEMORY)
+    puppet.simcuda_fail_late(LATE, OUT_OF_MEMORY)
     slow = a.begin("cuCtxDestroy_v2", context)
     b.cuCtxDestroy_v2(other)
     wait_until(lambda: puppet.calls()["ended"] == 1, "the other context's end is seen")
@@ -146,7 +146,7 @@ def test_reset_that_fails_beside_one_that_does_not(newborn, meanwhile):
     for caller in (a, b):
         caller.cudaSetDevice(0)
     a.cudaMalloc(OUT, MIB)
-    newborn.simcuda_fail_late(2000, OUT_OF_MEMORY)
+    newborn.simcuda_fail_late(LATE, OUT_OF_MEMORY)
     slow = a.begin("cuDevicePrimaryCtxReset_v2", 0)
     wait_until(lambda: is_ending(newborn), "it has begun")
     for _ in range(meanwhile):
@@ -169,9 +169,9 @@ def test_primary_context_retained_beside_its_last_release(newborn, fails):
     a.cuMemAlloc_v2(OUT, MIB)
     assert len(newborn.check()) == 1
     if fails:
-        newborn.simcuda_fail_late(1500, OUT_OF_MEMORY)
+        newborn.simcuda_fail_late(LATE, OUT_OF_MEMORY)
     else:
-        b.simcuda_return_late(1500)
+        b.simcuda_return_late(LATE)
     slow = b.begin("cuDevicePrimaryCtxRetain", OUT, 0)
 
     def references():
@@ -195,7 +195,7 @@ def test_end_that_fails_beside_an_allocation(newborn, way):
     newborn.cuDevicePrimaryCtxRelease_v2(0)  # one reference is left
     ptrs = [b.cuMemAlloc_v2(OUT, MIB)]
     for _ in range(3):
-        newborn.simcuda_fail_late(2000, OUT_OF_MEMORY)
+        newborn.simcuda_fail_late(LATE, OUT_OF_MEMORY)
         slow = a.begin(way, 0)
         wait_until(lambda: is_ending(newborn), "it has begun")
         ptrs.append(b.cuMemAlloc_v2(OUT, MIB))
@@ -218,11 +218,12 @@ def test_more_ends_that_fail_than_are_kept_together(newborn):
     b.cudaMalloc(OUT, MIB)
     tries = 0
     while partial(newborn.daemon, newborn.pid) == []:
-        newborn.simcuda_fail_late(700, OUT_OF_MEMORY)
+        newborn.simcuda_fail_late(LATE, OUT_OF_MEMORY)
         slow = a.begin("cuDevicePrimaryCtxReset_v2", 0)
         wait_until(lambda: is_ending(newborn), "it has begun")
         b.cudaMalloc(OUT, MIB)
         slow(fails=OUT_OF_MEMORY)
+        look_again(newborn)
         newborn.check(partial(newborn.daemon, newborn.pid))
         tries += 1
         assert tries < 3 * ENDS_KEPT_TOGETHER
@@ -435,7 +436,7 @@ def test_primary_release_that_fails_beside_one_that_does_not(newborn):
     for caller in (a, c):
         caller.cuCtxSetCurrent(primary(caller, 0))
     a.cuMemAlloc_v2(OUT, MIB)
-    newborn.simcuda_fail_late(1500, OUT_OF_MEMORY)
+    newborn.simcuda_fail_late(LATE, OUT_OF_MEMORY)
     slow = c.begin("cuDevicePrimaryCtxRelease_v2", 0)
 
     def references():
@@ -467,7 +468,7 @@ def test_free_that_fails_after_its_context_has_been_forgotten(puppet):
     a, c = puppet.thread("a"), puppet.thread("c")
     context = a.cuCtxCreate_v4(OUT, 0, 0, 1)
     ptr = a.cuMemAlloc_v2(OUT, MIB)
-    c.simcuda_return_late(6000)
+    c.simcuda_return_late(LATE)
     puppet.simcuda_fail_next(1, OUT_OF_MEMORY)
     slow = c.begin("cuMemFree_v2", ptr)
     wait_until(lambda: kernel.map_entries(puppet.daemon.process.pid, "live") == [], "it has begun")

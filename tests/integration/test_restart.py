@@ -12,7 +12,7 @@ import pytest
 from churn import Churn, assert_conserved, assert_equal_to_ledger, devices_known, entry
 from conftest import BIN, BUILD, LEAK, PATIENCE, SIM, WITHOUT_TOOLKIT
 from conftest import count_is, step_to, wait_until
-from puppet import MIB, OUT, Pointer, Puppet, properties
+from puppet import LATE, MIB, OUT, Pointer, Puppet, properties
 
 JUMP = BUILD / "workloads" / "jump"
 COUNT = 25
@@ -99,7 +99,7 @@ def test_context_that_is_ended_while_the_daemon_is_killed(restart, workload, tmp
     stream = slow_one.cudaStreamCreate(OUT)
     slow_one.cudaMalloc(OUT, MIB)
     puppet.cudaSetDevice(1)
-    puppet.simcuda_fail_late(3000, OUT_OF_MEMORY)
+    puppet.simcuda_fail_late(LATE, OUT_OF_MEMORY)
     slow = slow_one.begin("cuDevicePrimaryCtxReset_v2", 1)
 
     def is_ending():

@@ -9,7 +9,7 @@ import kernel
 import pytest
 from churn import assert_conserved
 from conftest import wait_until
-from puppet import DEVICE, HOST_NUMA, MIB, OUT, POSIX_FD
+from puppet import DEVICE, HOST_NUMA, LATE, MIB, OUT, POSIX_FD
 from puppet import Given, Pointer, Value, properties
 from puppet import owner, puppet  # noqa: F401, fixtures
 
@@ -167,7 +167,7 @@ def test_range_that_is_taken_while_it_is_unmapped(puppet):
         puppet.cuMemRelease(handle)
     assert len(puppet.check()) == 3
     slow_one = puppet.thread("slow")
-    slow_one.simcuda_return_late(1000)
+    slow_one.simcuda_return_late(LATE)
     slow = slow_one.begin("cuMemUnmap", va, 4 * PAGE)
     count = {"thread": None, "function": "simcuda_ledger_count", "arguments": []}
     wait_until(lambda: puppet.ask(**count)["result"] == 0, "the driver has unmapped all")
@@ -190,7 +190,7 @@ def test_last_reference_goes_while_one_more_is_made(puppet, what, fails):
         map_at(puppet, va, handle, 2)
         call = ("cuMemRetainAllocationHandle", OUT, va if what == "retain" else va + PAGE)
     slow_one = puppet.thread("slow")
-    slow_one.simcuda_return_late(1000)
+    slow_one.simcuda_return_late(LATE)
     puppet.simcuda_fail_next(1 if fails else 0, OUT_OF_MEMORY)
     slow = slow_one.begin(*call)
     both = references(1, 1) if what == "map" else references(2, 1)
@@ -221,7 +221,7 @@ def test_other_reference_goes_while_a_call_fails(puppet, what):
     release, unmapping = ("cuMemRelease", handle), ("cuMemUnmap", va, PAGE)
     fails, goes = (release, unmapping) if what == "release" else (unmapping, release)
     slow_one = puppet.thread("slow")
-    slow_one.simcuda_return_late(1000)
+    slow_one.simcuda_return_late(LATE)
     puppet.simcuda_fail_next(1, OUT_OF_MEMORY)
     slow = slow_one.begin(*fails)
     wait_until(lambda: leaving(puppet) == 1, "it is under way")
@@ -244,7 +244,7 @@ def test_reference_is_made_while_a_call_fails(puppet, what):
         puppet.cuMemRelease(handle)
         fails, makes = ("cuMemUnmap", va, PAGE), ("cuMemRetainAllocationHandle", OUT, va)
     slow_one = puppet.thread("slow")
-    slow_one.simcuda_return_late(1000)
+    slow_one.simcuda_return_late(LATE)
     puppet.simcuda_fail_next(1, OUT_OF_MEMORY)
     slow = slow_one.begin(*fails)
     wait_until(lambda: leaving(puppet) == 1, "it is under way")
@@ -558,7 +558,7 @@ def test_process_is_left_while_a_call_gives_up_the_last_reference(puppet):
     handle = create(puppet)
     puppet.cudaMalloc(OUT, MIB)
     slow_one = puppet.thread("slow")
-    slow_one.simcuda_return_late(2000)
+    slow_one.simcuda_return_late(LATE)
     slow = slow_one.begin("cuMemRelease", handle)
     wait_until(lambda: leaving(puppet) == 1, "it is under way")
     puppet.daemon.ctl("untrack", puppet.pid)

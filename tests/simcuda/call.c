@@ -23,14 +23,18 @@ static struct failures {
 } memory_failures, place_failures;
 static struct {
 	unsigned int ms;
+	unsigned long since; /* the value of `hurries` then */
 	CUresult error;
 } late;
+static unsigned long hurries;
+static pthread_cond_t hurry = PTHREAD_COND_INITIALIZER;
 static uint64_t random_state;
 static uint64_t counts[2][2]; /* [ALLOC, FREE][ok, failed] */
 
 static _Thread_local const char *outer_api;
 static _Thread_local void (*way_out)(void), (*way_out_of_place)(void);
 static _Thread_local unsigned int return_ms;
+static _Thread_local unsigned long return_since;
 static _Thread_local bool nested;
 
 static uint64_t setting(const char *name, uint64_t otherwise, uint64_t max)
@@ -66,6 +70,22 @@ static void sleep_ms(unsigned int ms)
 	struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
 
 	while (nanosleep(&left, &left))
+		;
+}
+
+/* Under call_mutex, which others may have meanwhile. */
+static void be_late(unsigned int ms, unsigned long since)
+{
+	struct timespec end;
+
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += ms / 1000;
+	end.tv_nsec += ms % 1000 * 1000000L;
+	if (end.tv_nsec >= 1000000000L) {
+		end.tv_sec++;
+		end.tv_nsec -= 1000000000L;
+	}
+	while (hurries == since && pthread_cond_timedwait(&hurry, &call_mutex, &end) == 0)
 		;
 }
 
@@ -124,9 +144,7 @@ static CUresult fail_late(void)
 	unsigned int ms = late.ms;
 
 	late.ms = 0;
-	pthread_mutex_unlock(&call_mutex);
-	sleep_ms(ms);
-	pthread_mutex_lock(&call_mutex);
+	be_late(ms, late.since);
 	return late.error;
 }
 
@@ -169,10 +187,10 @@ CUresult call_end(enum call_kind kind, CUresult result)
 
 	if (kind == CALL_ALLOC || kind == CALL_FREE)
 		counts[kind][result != CUDA_SUCCESS]++;
-	pthread_mutex_unlock(&call_mutex);
 	return_ms = 0;
 	if (ms)
-		sleep_ms(ms);
+		be_late(ms, return_since);
+	pthread_mutex_unlock(&call_mutex);
 	if (kind == CALL_FREE && result == CUDA_SUCCESS && way_out)
 		leave(&way_out);
 	if (kind == CALL_PLACE && result == CUDA_SUCCESS && way_out_of_place)
@@ -194,6 +212,7 @@ void simcuda_fail_late(unsigned int ms, int error)
 {
 	pthread_mutex_lock(&call_mutex);
 	late.ms = ms;
+	late.since = hurries;
 	late.error = (CUresult)error;
 	pthread_mutex_unlock(&call_mutex);
 }
@@ -207,6 +226,18 @@ int simcuda_nest_next(void)
 int simcuda_return_late(unsigned int ms)
 {
 	return_ms = ms;
+	pthread_mutex_lock(&call_mutex);
+	return_since = hurries;
+	pthread_mutex_unlock(&call_mutex);
+	return 0;
+}
+
+int simcuda_go_on(void)
+{
+	pthread_mutex_lock(&call_mutex);
+	hurries++;
+	pthread_cond_broadcast(&hurry);
+	pthread_mutex_unlock(&call_mutex);
 	return 0;
 }
 

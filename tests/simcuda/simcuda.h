@@ -31,6 +31,9 @@ void simcuda_fail_late(unsigned int ms, int error);
 /* The calling thread's next call of the driver returns so much later than it is done. Returns 0. */
 int simcuda_return_late(unsigned int ms);
 
+/* Whoever is late, or was told to be, is so no longer. Returns 0. */
+int simcuda_go_on(void);
+
 /* The calling thread's next call of the driver allocates and frees through the driver's own exports
  * before it does anything else. Returns 0.
  */
