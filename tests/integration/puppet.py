@@ -79,14 +79,15 @@ class Thread:
         return call
 
     def begin(self, function, *arguments):
-        """Likewise, without waiting for its end; to be called, with `fails`, for that. What was to
-        be LATE is so until then.
+        """Likewise, without waiting for its end; to be called, with `fails`, for that. All that was
+        to be LATE is so until then; `alone`, this call is not, and the others go on to be.
         """
         given = [encode(a) for a in arguments]
         self.puppet.ask(thread=self.name, function=function, arguments=given, later=True)
 
-        def end(**how):
-            self.puppet.simcuda_go_on()
+        def end(alone=False, **how):
+            if not alone:
+                self.puppet.simcuda_go_on()
             return getattr(self, function)(*arguments, begun=True, **how)
 
         return end

@@ -484,3 +484,57 @@ def test_free_that_fails_after_its_context_has_been_forgotten(puppet):
     assert puppet.check() == []
     look_again(puppet)
     assert puppet.check() == [] and kernel.map_entries(puppet.daemon.process.pid, "live") == []
+
+
+def in_driver(puppet):
+    return puppet.ask(thread=None, function="simcuda_ledger_count", arguments=[])["result"]
+
+
+@pytest.mark.parametrize("again", ["cuDevicePrimaryCtxRetain", "cuGreenCtxCreate"])
+def test_primary_context_is_taken_again_before_its_last_release_has_returned(newborn, again):
+    """That is its next life, with nothing of what was there."""
+    a, c = newborn.thread("a"), newborn.thread("c")
+    a.cuCtxSetCurrent(primary(a, 1))
+    for _ in range(3):
+        a.cuMemAlloc_v2(OUT, MIB)
+    assert len(newborn.check()) == 3
+    c.simcuda_return_late(LATE)
+    slow = c.begin("cuDevicePrimaryCtxRelease_v2", 1)
+    wait_until(lambda: in_driver(newborn) == 0, "the driver has released it")
+    if again == "cuGreenCtxCreate":
+        a.cuGreenCtxCreate(OUT, 0, 1, 0)
+    else:
+        a.cuCtxSetCurrent(primary(a, 1))
+        a.cuMemAlloc_v2(OUT, 2 * MIB)
+    slow()
+    look_again(newborn)
+    assert len(newborn.check()) == (again != "cuGreenCtxCreate")
+    if again != "cuGreenCtxCreate":
+        a.cuDevicePrimaryCtxRelease_v2(1)
+    assert newborn.check() == []
+
+
+@pytest.mark.parametrize("what", ["destroy", "reset", "release"])
+def test_call_that_lasts_over_untrack_and_track(newborn, what):
+    """The contexts that are known then have the same numbers, and are others."""
+    a, c = newborn.thread("a"), newborn.thread("c")
+    context = a.cuCtxCreate_v4(OUT, 0, 0, 1) if what == "destroy" else primary(a, 1)
+    a.cuCtxSetCurrent(context)
+    a.cuMemAlloc_v2(OUT, MIB)
+    assert len(newborn.check()) == 1
+    c.simcuda_return_late(LATE)
+    slow = {
+        "destroy": lambda: c.begin("cuCtxDestroy_v2", context),
+        "reset": lambda: c.begin("cuDevicePrimaryCtxReset_v2", 1),
+        "release": lambda: c.begin("cuDevicePrimaryCtxRelease_v2", 1),
+    }[what]()
+    wait_until(lambda: in_driver(newborn) == 0, "the driver has done it")
+    for word in ("untrack", "track"):
+        newborn.daemon.ctl(word, newborn.pid)
+    fresh = newborn.thread("fresh")
+    fresh.cudaSetDevice(0)
+    for _ in range(3):
+        fresh.cudaMalloc(OUT, MIB)
+    slow()
+    look_again(newborn)
+    assert len(newborn.check(["late_attach"])) == 3

@@ -553,16 +553,71 @@ def test_graphs_and_their_memory_nodes(puppet):
     assert puppet.check() == []
 
 
-def test_process_is_left_while_a_call_gives_up_the_last_reference(puppet):
-    """What the call had in hand is counted as what the process had otherwise."""
-    handle = create(puppet)
+@pytest.mark.parametrize("what", ["release", "unmap"])
+def test_process_is_left_while_a_call_gives_up_the_last_reference(puppet, what):
+    """What the call had in hand is counted as what the process had otherwise, and its room is free."""
+    va, handle = reserve(puppet, 1), create(puppet)
+    call = ("cuMemRelease", handle)
+    if what == "unmap":
+        map_at(puppet, va, handle)
+        puppet.cuMemRelease(handle)
+        call = ("cuMemUnmap", va, PAGE)
     puppet.cudaMalloc(OUT, MIB)
     slow_one = puppet.thread("slow")
     slow_one.simcuda_return_late(LATE)
-    slow = slow_one.begin("cuMemRelease", handle)
+    slow = slow_one.begin(*call)
     wait_until(lambda: leaving(puppet) == 1, "it is under way")
     puppet.daemon.ctl("untrack", puppet.pid)
     slow()
     wait_until(lambda: puppet.calls()["ended"] == 2, "both are counted")
     assert_conserved(puppet.daemon.ctl("status"))
-    wait_until(lambda: leaving(puppet) == 0, "its record is gone")
+    puppet.writer.close()
+
+    def left():
+        maps = ("referents", "mappings", "handles", "grants")
+        return [e for name in maps for e in kernel.map_entries(puppet.daemon.process.pid, name)]
+
+    wait_until(lambda: left() == [], "nothing is left")
+    shares = kernel.map_entries(puppet.daemon.process.pid, "shares")
+    assert not any(max(e["formatted"]["value"]["used"]) >> 31 for e in shares), "none below zero"
+
+
+def test_opening_beside_closes_of_which_one_fails(puppet, owner):
+    """It takes over what that one would have given up, and not what the other gives up."""
+    memory = owner.cudaMalloc(OUT, MIB)
+    handle = Value(owner.cudaIpcGetMemHandle(Pointer(64), memory))
+    puppet.cudaFree(0)  # a context
+    a, b = puppet.thread("a"), puppet.thread("b")
+    for _ in range(2):
+        ptr = puppet.cuIpcOpenMemHandle_v2(OUT, handle, 1)
+    puppet.simcuda_fail_next(1, OUT_OF_MEMORY)
+    a.simcuda_return_late(1000)
+    first = a.begin("cuIpcCloseMemHandle", ptr)
+    wait_until(lambda: leaving(puppet) == 1, "one close has begun")
+    b.simcuda_return_late(LATE)
+    second = b.begin("cuIpcCloseMemHandle", ptr)
+    wait_until(lambda: leaving(puppet) == 2, "both have")
+    puppet.cuIpcOpenMemHandle_v2(OUT, handle, 1)
+    first(fails=OUT_OF_MEMORY, alone=True)
+    second()
+    assert only(puppet.check())["references"] == references(2, 0)
+    assert puppet.calls()["allocs_seen"] == 1
+    for _ in range(2):
+        puppet.cuIpcCloseMemHandle(ptr)
+    assert puppet.check() == []
+
+
+def test_retained_far_behind_the_start_of_its_mapping(puppet):
+    va, handle = reserve(puppet, 600), create(puppet, 600)
+    map_at(puppet, va, handle, 600)
+    puppet.cuMemRelease(handle)
+    slow_one = puppet.thread("slow")
+    slow_one.simcuda_return_late(LATE)
+    slow = slow_one.begin("cuMemRetainAllocationHandle", OUT, va + 599 * PAGE)
+    shown = lambda: only(puppet.daemon.allocs(puppet.pid))["references"]  # noqa: E731
+    wait_until(lambda: shown() == references(1, 1), "it is counted")
+    unmap(puppet, va, 600)
+    assert slow() == handle
+    assert only(puppet.check())["references"] == references(1, 0)
+    puppet.cuMemRelease(handle)
+    assert puppet.check() == []
