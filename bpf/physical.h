@@ -107,16 +107,15 @@ static __always_inline void retain_end(struct process_image *p, struct thread *t
 }
 
 /* Whoever takes a mapping out of the map has ended it. */
-static __always_inline bool mapping_end(struct process_image *p, const struct live_key *place,
+static __always_inline void mapping_end(struct process_image *p, const struct live_key *place,
 					const struct mapping *m, __u32 api, enum counter counter)
 {
 	__u64 id = m->id;
 
 	if (bpf_map_delete_elem(&mappings, place))
-		return false;
+		return;
 	grant_return(p->image, SHARED_HANDLES, 1);
 	referent_change(id, 0, REFERENCE_MAPPING, (__s32)api, counter);
-	return true;
 }
 
 static __always_inline void map_end(struct process_image *p, struct thread *th,
@@ -125,7 +124,6 @@ static __always_inline void map_end(struct process_image *p, struct thread *th,
 	struct live_key place = {};
 	struct mapping *old = mapping_at(p, th->pointer, &place);
 	struct mapping fresh = {
-		.handle = th->extra,
 		.size = th->size,
 		.id = th->referent,
 		.made = next_id(),
@@ -209,12 +207,10 @@ static __always_inline void unmap_begin(struct thread *th)
 static __always_inline void remap(struct process_image *p, const struct live_key *place,
 				  const struct span *span, __u64 number)
 {
-	struct live_key key = referent_key(p, span->referent);
-	struct referent *referent = bpf_map_lookup_elem(&referents, &key);
 	struct mapping again = {.size = span->size, .id = span->referent, .made = number};
+	struct live_key key = referent_key(p, span->referent);
 
-	if (referent && handle_admit(p)) {
-		again.handle = referent->name;
+	if (references_now(&key) && handle_admit(p)) {
 		if (!bpf_map_update_elem(&mappings, place, &again, BPF_NOEXIST))
 			return;
 		grant_return(p->image, SHARED_HANDLES, 1);

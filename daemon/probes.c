@@ -330,11 +330,6 @@ int probes_referent(const struct probes *p, const struct live_key *key, struct r
 	return bpf_map_lookup_elem(p->object.maps[MAP_referents], key, ret) < 0 ? -errno : 0;
 }
 
-int probes_handle(const struct probes *p, const struct live_key *key, struct handle *ret)
-{
-	return bpf_map_lookup_elem(p->object.maps[MAP_handles], key, ret) < 0 ? -errno : 0;
-}
-
 /* A map with keys of struct live_key. */
 static int each_entry(int fd, size_t value_size,
 		      int (*fn)(const struct live_key *key, const void *value, void *userdata),

@@ -85,12 +85,12 @@ void probes_release(const struct probes *p, uint32_t image);
 /* Since when a library's calls are seen; 0: no more. CLOCK_BOOTTIME. */
 void probes_arm(const struct probes *p, uint32_t library, uint64_t time_ns);
 
-/* The entry of a handle; -ENOENT where there is none. */
-int probes_handle(const struct probes *p, const struct live_key *key, struct handle *ret);
 void probes_forget_handles(const struct probes *p, const struct live_key *keys, size_t n);
 void probes_forget_mappings(const struct probes *p, const struct live_key *keys, size_t n);
 
-/* Likewise of an allocation that lives by references; they go with it too. */
+/* The record of an allocation that lives by references; -ENOENT where there is none. It goes with
+ * the allocation.
+ */
 int probes_referent(const struct probes *p, const struct live_key *key, struct referent *ret);
 void probes_forget_referents(const struct probes *p, const struct live_key *keys, size_t n);
 

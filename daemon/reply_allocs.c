@@ -89,7 +89,7 @@ static int note_mapping(const struct live_key *key, const struct mapping *mappin
 	struct lowest *lowest;
 	int r;
 
-	if (key->image != of->image || mapping->id == 0)
+	if (key->image != of->image)
 		return 0;
 	r = table_add(of->lowest, mapping->id, (void **)&lowest);
 	if (r >= 0 && (r > 0 || key->addr < lowest->addr))

@@ -135,12 +135,11 @@ _Static_assert(sizeof(struct referent) == 56, "no padding in values");
 
 /* Where physical memory is mapped, keyed by address in SPACE_MEMORY. */
 struct mapping {
-	__u64 handle;
 	__u64 size;
 	__u64 id;   /* of the allocation */
 	__u64 made; /* its own number */
 };
-_Static_assert(sizeof(struct mapping) == 32, "no padding in values");
+_Static_assert(sizeof(struct mapping) == 24, "no padding in values");
 
 /* Per process, keyed by tgid; made at the first call, removed at exec and exit. */
 struct process_image {

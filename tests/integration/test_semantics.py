@@ -52,6 +52,16 @@ def leaving(puppet):
     return sum(entry["formatted"]["value"]["refs"] >> 48 for entry in entries)
 
 
+def begin_to_fail(puppet, *call):
+    """On another thread, where it gives up a reference; to be called for its end."""
+    slow_one = puppet.thread("slow")
+    slow_one.simcuda_return_late(LATE)
+    puppet.simcuda_fail_next(1, OUT_OF_MEMORY)
+    slow = slow_one.begin(*call)
+    wait_until(lambda: leaving(puppet) == 1, "it is under way")
+    return lambda: slow(fails=OUT_OF_MEMORY)
+
+
 # Physical memory
 
 
@@ -220,13 +230,9 @@ def test_other_reference_goes_while_a_call_fails(puppet, what):
     map_at(puppet, va, handle)
     release, unmapping = ("cuMemRelease", handle), ("cuMemUnmap", va, PAGE)
     fails, goes = (release, unmapping) if what == "release" else (unmapping, release)
-    slow_one = puppet.thread("slow")
-    slow_one.simcuda_return_late(LATE)
-    puppet.simcuda_fail_next(1, OUT_OF_MEMORY)
-    slow = slow_one.begin(*fails)
-    wait_until(lambda: leaving(puppet) == 1, "it is under way")
+    slow = begin_to_fail(puppet, *fails)
     getattr(puppet, goes[0])(*goes[1:])
-    slow(fails=OUT_OF_MEMORY)
+    slow()
     left = references(1, 0) if what == "release" else references(0, 1)
     assert only(puppet.check())["references"] == left
     getattr(puppet, fails[0])(*fails[1:])
@@ -243,13 +249,9 @@ def test_reference_is_made_while_a_call_fails(puppet, what):
         map_at(puppet, va, handle)
         puppet.cuMemRelease(handle)
         fails, makes = ("cuMemUnmap", va, PAGE), ("cuMemRetainAllocationHandle", OUT, va)
-    slow_one = puppet.thread("slow")
-    slow_one.simcuda_return_late(LATE)
-    puppet.simcuda_fail_next(1, OUT_OF_MEMORY)
-    slow = slow_one.begin(*fails)
-    wait_until(lambda: leaving(puppet) == 1, "it is under way")
+    slow = begin_to_fail(puppet, *fails)
     getattr(puppet, makes[0])(*makes[1:])
-    slow(fails=OUT_OF_MEMORY)
+    slow()
     assert only(puppet.check())["references"] == references(1, 1)
     puppet.cuMemRelease(handle)
     unmap(puppet, va)
