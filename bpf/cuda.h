@@ -114,6 +114,8 @@ int api_entry(struct pt_regs *ctx)
 	if (row->action < ACTION_CONTEXTS && th->outer_sp && is_inner(ctx, task, th, cookie))
 		return 0;
 	p = process_get(task);
+	if (p && p->image != th->member && !thread_recount(task, p, th))
+		return 0;
 	if (p)
 		contexts_begin(task, p, th, cookie);
 	if (row->action >= ACTION_CONTEXTS) {

@@ -29,7 +29,7 @@ THREADS_OWN = 2
 THREADS = 40
 THREAD_GRANTS = 4  # enum shared
 SITES = 4096  # of one process
-COPIES = 1000  # of a library
+COPIES, NARROW_COPIES = 1000, 200  # of a library
 STACKS = 1_000_000
 ANSWERS_WITHIN = 5  # seconds; on a busy machine
 BYTES_PER_ALLOCATION = 64
@@ -343,16 +343,16 @@ def test_copies_of_a_library(daemon, playground, others, uid):
     others.rounds()
 
 
-def test_copies_that_nobody_maps_any_more(daemon, playground):
+def test_copies_that_nobody_maps_any_more(narrow, playground):
     """Root's too: their files stay, and what was probed of them makes room where it is needed."""
-    culprit, folder = map_copies(playground, COPIES, "keep", uid=0)
+    culprit, folder = map_copies(playground, NARROW_COPIES, "keep", uid=0)
     culprit.line()
-    wait_until(lambda: is_marked(daemon, culprit.pid), "there is no room for all")
-    held = len(probed(daemon, folder))
+    wait_until(lambda: is_marked(narrow, culprit.pid), "there is no room for all")
+    held = len(probed(narrow, folder))
     culprit.kill()
-    _, also = map_copies(playground, COPIES - 1, "keep", uid=0)
-    wait_until(lambda: len(probed(daemon, folder)) < held - 10, "they make room", 60)
-    wait_until(lambda: len(probed(daemon, also)) > held - 10, "which the others get", 60)
+    _, also = map_copies(playground, NARROW_COPIES - 1, "keep", uid=0)
+    wait_until(lambda: len(probed(narrow, folder)) < held - 10, "they make room")
+    wait_until(lambda: len(probed(narrow, also)) > held - 10, "which the others get")
 
 
 def test_copies_made_and_deleted(daemon, playground, others):
@@ -455,6 +455,48 @@ def test_process_that_is_refused_and_admitted_later(start_fair, playground, bpff
     assert partial(narrow, puppet.pid) == both
 
 
+def threads_granted(daemon, pid):
+    """Of each image that the process has or has had and not given back all of."""
+    grants = [e["formatted"]["value"] for e in kernel.map_entries(daemon.process.pid, "grants")]
+    return [grant["used"][THREAD_GRANTS] for grant in grants if grant["tgid"] == pid]
+
+
+@pytest.mark.parametrize("how", ["tracked again", "exec"])
+def test_threads_that_are_older_than_what_their_process_is_now(daemon, playground, how):
+    """They count for that, and not for what it was."""
+    puppet = playground.puppet()
+    threads = [puppet.thread(str(i)) for i in range(THREADS)]
+    for thread in [puppet, *threads]:
+        thread.cudaMalloc(OUT, MIB)
+    assert threads_granted(daemon, puppet.pid) == [1 + THREADS]
+    if how == "exec":
+        puppet.become_anew()
+        threads = []
+    else:
+        daemon.ctl("untrack", puppet.pid)
+        daemon.ctl("track", puppet.pid)
+    for thread in [puppet, *threads]:
+        thread.cudaMalloc(OUT, MIB)
+    wait_until(lambda: len(daemon.allocs(puppet.pid)) == 1 + len(threads), "what it has now")
+    wait_until(lambda: threads_granted(daemon, puppet.pid) == [1 + len(threads)], "counted anew")
+
+
+def test_threads_that_are_refused_when_their_process_is_tracked_again(narrow, playground):
+    puppet = playground.puppet()
+    threads = [puppet.thread(str(i)) for i in range(THREADS)]
+    for thread in threads:
+        thread.cudaMalloc(OUT, MIB)
+    narrow.ctl("untrack", puppet.pid)
+    narrow.ctl("track", puppet.pid)
+    playground.greedy("threads", 40, processes=20, uid=0)
+    for thread in threads:
+        thread.cudaMalloc(OUT, 2 * MIB)
+    wait_until(lambda: "limit" in partial(narrow, puppet.pid), "it is marked")
+    (admitted,) = threads_granted(narrow, puppet.pid)
+    assert THREADS_OWN <= admitted < THREADS and lost(narrow, "thread_storage") > 0
+    assert len(narrow.allocs(puppet.pid)) == admitted
+
+
 def test_threads_that_are_refused_and_admitted_later(narrow, playground):
     """Their devices are not known until they choose one again."""
     puppet = playground.puppet()
@@ -463,11 +505,7 @@ def test_threads_that_are_refused_and_admitted_later(narrow, playground):
     threads = [puppet.thread(str(i)) for i in range(THREADS)]
     for thread in threads:
         thread.cudaSetDevice(1)
-    (admitted,) = [
-        e["formatted"]["value"]["used"][THREAD_GRANTS]
-        for e in kernel.map_entries(narrow.process.pid, "grants")
-        if e["formatted"]["value"]["tgid"] == puppet.pid
-    ]
+    (admitted,) = threads_granted(narrow, puppet.pid)
     assert THREADS_OWN <= admitted < THREADS and lost(narrow, "thread_storage") > 0
     culprits.kill()
     wait_until(lambda: granted(narrow)[THREAD_GRANTS] <= before[THREAD_GRANTS] + THREADS, "room")
