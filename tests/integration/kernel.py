@@ -54,6 +54,12 @@ def map_entries(pid, name):
     return list({json.dumps(e["formatted"]["key"]): e for e in dump}.values())
 
 
+def image(daemon, pid):
+    """The number of what the process runs, None where that has not called."""
+    entries = [e["formatted"] for e in map_entries(daemon, "processes")]
+    return next((e["value"]["image"] for e in entries if e["key"] == pid), None)
+
+
 # enum address_space, of what calls name besides allocations, and flags of such an entry.
 SPACE_PHYSICAL = 2
 SPACE_POOL, SPACE_CONTEXT, SPACE_PRIMARY, SPACE_CONTEXT_NUMBER, SPACE_POOL_NUMBER, SPACE_STREAM = range(5, 11)

@@ -161,13 +161,27 @@ class Watched(Puppet):
     def row(self):
         return self.daemon.process_row(self.pid)
 
-    def handles(self, space):
-        return kernel.handles(self.daemon.process.pid, space)
+    def kept(self, name):
+        """Its entries in that map of the probes: [(key, value)]."""
+        image = kernel.image(self.daemon.process.pid, self.pid)
+        entries = [e["formatted"] for e in kernel.map_entries(self.daemon.process.pid, name)]
+        return [(e["key"], e["value"]) for e in entries if e["key"]["image"] == image]
 
-    def check(self, partial=()):
-        """What is shown equals what the simulated driver knows, entry by entry; returns it."""
+    def handles(self, space):
+        return [(key, value) for key, value in self.kept("handles") if key["space"] == space]
+
+    def live(self):
+        """Addresses in the live map."""
+        return [key["addr"] for key, _ in self.kept("live")]
+
+    def check_entries(self):
+        """What is shown equals what the simulated driver knows, entry by entry."""
         self.write_ledger()
         assert_equal_to_ledger(self.daemon, self.pid, self.ledger)
+
+    def check(self, partial=()):
+        """Likewise, and so does what is said of the process; returns what is shown."""
+        self.check_entries()
         row = self.row()
         assert row is None or row["partial"] == list(partial)
         return self.daemon.allocs(self.pid) if row else []
@@ -233,15 +247,11 @@ def primary(caller, device):
 
 def look_again(puppet):
     """Has the daemon compare its tables with the kernel: what has ended is taken out then."""
-
-    def ended():
-        return puppet.daemon.ctl("status")["calls"]["ended"]
-
-    b, before = puppet.thread("b"), ended()
+    b = puppet.thread("b")
     context = b.cuCtxCreate_v4(OUT, 0, 0, 0)
-    b.cuMemAlloc_v2(OUT, MIB)
+    ptr = b.cuMemAlloc_v2(OUT, MIB)
     b.cuCtxDestroy_v2(context)
-    wait_until(lambda: ended() > before, "it has compared them")
+    wait_until(lambda: ptr not in puppet.live(), "it has compared them")
 
 
 def assert_left(shown, handles, ptrs):

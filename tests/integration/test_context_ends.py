@@ -224,7 +224,7 @@ def test_more_ends_that_fail_than_are_kept_together(newborn):
         b.cudaMalloc(OUT, MIB)
         slow(fails=OUT_OF_MEMORY)
         look_again(newborn)
-        newborn.check(partial(newborn.daemon, newborn.pid))
+        newborn.check_entries()
         tries += 1
         assert tries < 3 * ENDS_KEPT_TOGETHER
     assert tries >= ENDS_KEPT_TOGETHER
@@ -238,9 +238,6 @@ def test_openings_that_end_with_their_context(puppet, owner):
     shared = [owner.cudaMalloc(OUT, MIB) for _ in range(12)]
     handles = [Value(owner.cudaIpcGetMemHandle(Pointer(64), memory)) for memory in shared]
 
-    def kept():
-        return len(kernel.map_entries(puppet.daemon.process.pid, "handles"))
-
     least = None
     for count in (1, 6, 12):
         context = a.cuCtxCreate_v4(OUT, 0, 0, 1)
@@ -249,8 +246,8 @@ def test_openings_that_end_with_their_context(puppet, owner):
         assert len(puppet.check()) == count
         a.cuCtxDestroy_v2(context)
         assert puppet.check() == []
-        least = least or kept()
-        wait_until(lambda most=least: kept() <= most, "no more is kept")
+        least = least or len(puppet.kept("handles"))
+        wait_until(lambda most=least: len(puppet.kept("handles")) <= most, "no more is kept")
 
 
 def test_addresses_taken_again_after_a_reset(puppet):
@@ -471,7 +468,7 @@ def test_free_that_fails_after_its_context_has_been_forgotten(puppet):
     c.simcuda_return_late(LATE)
     puppet.simcuda_fail_next(1, OUT_OF_MEMORY)
     slow = c.begin("cuMemFree_v2", ptr)
-    wait_until(lambda: kernel.map_entries(puppet.daemon.process.pid, "live") == [], "it has begun")
+    wait_until(lambda: puppet.live() == [], "it has begun")
     (number,) = [key["addr"] for key, _ in puppet.handles(kernel.SPACE_CONTEXT_NUMBER)]
     a.cuCtxDestroy_v2(context)
 
@@ -483,7 +480,7 @@ def test_free_that_fails_after_its_context_has_been_forgotten(puppet):
     slow(fails=OUT_OF_MEMORY)
     assert puppet.check() == []
     look_again(puppet)
-    assert puppet.check() == [] and kernel.map_entries(puppet.daemon.process.pid, "live") == []
+    assert puppet.check() == [] and puppet.live() == []
 
 
 def in_driver(puppet):
