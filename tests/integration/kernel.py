@@ -7,7 +7,11 @@ import subprocess
 
 def bpftool(*arguments):
     run = subprocess.run(
-        ["bpftool", "-j", *map(str, arguments)], capture_output=True, text=True, timeout=60
+        ["bpftool", "-j", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        errors="replace",  # it names the processes that hold what it shows
+        timeout=60,
     )
     assert run.returncode == 0, run.stdout + run.stderr
     return json.loads(run.stdout or "[]")
