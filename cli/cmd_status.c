@@ -112,6 +112,19 @@ static void note_names(struct table *table, const char *label, const json_t *nam
 	}
 }
 
+static void note_reach(struct table *table, const json_t *processes)
+{
+	char text[128];
+
+	if (!json_is_integer(processes))
+		return;
+	snprintf(text, sizeof(text),
+		 "in %" JSON_INTEGER_FORMAT " processes, one by one: another has written over "
+		 "functions of it",
+		 json_integer_value(processes));
+	table_note(table, STYLE_YELLOW, text);
+}
+
 static void add_probe(struct table *table, const json_t *probe)
 {
 	table_row(table, STYLE_NONE);
@@ -126,6 +139,7 @@ static void add_probe(struct table *table, const json_t *probe)
 	 */
 	note_names(table, "skipped", json_object_get(probe, "skipped"));
 	note_names(table, "slow", json_object_get(probe, "slow"));
+	note_reach(table, json_object_get(probe, "one_by_one"));
 }
 
 static int print_probes(const json_t *probes)

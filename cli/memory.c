@@ -20,6 +20,7 @@ static const struct {
 } partial_words[] = {
 	{"late_attach", "calls before the probes were armed are missing"},
 	{"patched", "the process changed the code of probed functions, which are left alone"},
+	{"seccomp", "its seccomp filter and this kernel forbid to probe it"},
 	{"limit", "it has more allocations than are tracked, see: srtleakctl status"},
 	{"lost", "events were lost, see: srtleakctl status"},
 };

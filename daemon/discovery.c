@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "aside.h"
 #include "clock.h"
 #include "discovery.h"
 #include "libsearch.h"
@@ -17,81 +18,17 @@
 #include "names.h"
 #include "perf_stream.h"
 #include "procfs.h"
+#include "reach.h"
 
-#define FILES_MAX 4096
 #define SETTLE_USEC 1000000ULL /* after a library was armed: by then its users were reported */
 #define RESCAN_USEC 5000000ULL /* after records were lost */
+#define INSPECTION_REST 100    /* times as long as it took: between two looks for hooks */
 #define RESCAN_REST 10         /* times as long as it took: between two */
 #define REAP_USEC 5000000ULL   /* between two looks for libraries that nobody uses */
 #define REAP_REST 2
 #define REAP_NS 50000000ULL /* then the others have their turn: taking probes out is slow */
 
-/* A file as mappings name it. On overlayfs that may differ from what fstat says, so a library has
- * an entry for each name under which it was seen. The key is a hash: names are compared.
- */
-struct file_ref {
-	uint64_t key;
-	uint64_t inode;
-	unsigned int major, minor;
-	const struct library *library; /* NULL: looked at, nothing to probe */
-	bool is_refused;               /* there was, but no room for it */
-	uint64_t looked_ns;            /* CLOCK_MONOTONIC */
-};
-
-/* An inode is given to another file in time, so what has nothing to probe is looked at again; but a
- * process that maps it all day does not keep us busy.
- */
-#define NOTHING_GOOD_FOR_NS 5000000000ULL
-
-static uint64_t file_key(unsigned int major, unsigned int minor, uint64_t inode)
-{
-	uint64_t key =
-		((uint64_t)major << 52 ^ (uint64_t)minor << 32 ^ inode) * 0x9e3779b97f4a7c15ULL;
-
-	return key ? key : 1;
-}
-
-static const struct file_ref *recall(const struct discovery *d, unsigned int major,
-				     unsigned int minor, uint64_t inode)
-{
-	const struct file_ref *ref = table_find(&d->files, file_key(major, minor, inode));
-
-	if (!ref || ref->inode != inode || ref->major != major || ref->minor != minor)
-		return NULL;
-	return ref->library || clock_monotonic_ns() - ref->looked_ns < NOTHING_GOOD_FOR_NS ? ref
-											   : NULL;
-}
-
-/* Forgets the names of a library, or (NULL) all files that have nothing to probe. */
-static void forget_files(struct discovery *d, const struct library *library)
-{
-	struct table_cursor cursor = {0};
-	struct file_ref *ref;
-
-	while ((ref = table_next(&d->files, &cursor)))
-		if (ref->library == library)
-			table_remove(&d->files, ref->key);
-}
-
-static void remember(struct discovery *d, unsigned int major, unsigned int minor, uint64_t inode,
-		     const struct library *library, bool is_refused)
-{
-	struct file_ref *ref;
-
-	/* Files without anything to probe come from strangers: start over rather than grow. */
-	if (d->files.count >= FILES_MAX && !library)
-		forget_files(d, NULL);
-	if (table_add(&d->files, file_key(major, minor, inode), (void **)&ref) < 0)
-		return;
-	ref->inode = inode;
-	ref->major = major;
-	ref->minor = minor;
-	ref->library = library;
-	ref->is_refused = is_refused;
-	ref->looked_ns = clock_monotonic_ns();
-}
-
-static const struct library *find_library(const struct discovery *d, const struct stat *st)
+static struct library *find_library(const struct discovery *d, const struct stat *st)
 {
 	for (size_t i = 0; i < d->n_libraries; i++)
 		if (d->libraries[i]->device == st->st_dev && d->libraries[i]->inode == st->st_ino)
@@ -104,7 +41,7 @@ static void disarm(struct discovery *d, struct library *library)
 	for (size_t i = 0; i < d->n_libraries; i++)
 		if (d->libraries[i] == library)
 			d->libraries[i] = d->libraries[--d->n_libraries];
-	forget_files(d, library);
+	file_names_forget(&d->files, library);
 	quota_give(&d->tracker->quotas.libraries, library->owner, 1);
 	library_free(library);
 }
@@ -112,7 +49,7 @@ static void disarm(struct discovery *d, struct library *library)
 /* Calls of processes that have the file mapped are not seen any more. */
 static int names_library(const struct procfs_mapping *mapping, void *userdata)
 {
-	const struct library *library = userdata;
+	struct library *library = userdata;
 
 	return mapping->inode == library->inode && mapping->executable;
 }
@@ -209,7 +146,7 @@ static int take_over(struct discovery *d, int fd, const struct stat *st, const c
 			continue;
 		strcpy(name, legacy->names[i]);
 		forget_legacy(legacy, i);
-		r = library_adopt(d->probes, d->multi, fd, path, family, name, ret);
+		r = library_adopt(d->probes, d->rules.multi, fd, path, family, name, ret);
 		if (r < 0) /* it must not stay beside the probes that are placed instead */
 			pins_remove(probes_pins(d->probes), name);
 		return r;
@@ -280,6 +217,36 @@ static uint64_t libraries_held(const struct discovery *d, uint64_t holder)
 	return n;
 }
 
+static void discover(struct discovery *d, pid_t pid, unsigned int partial, bool was_armed,
+		     uint64_t mapped_ns)
+{
+	if (!tracker_discover(d->tracker, pid, partial, was_armed,
+			      mapped_ns ? mapped_ns : clock_boottime_ns()) &&
+	    tracker_puts_off(d->tracker, pid))
+		request_rescan(d);
+}
+
+static void on_reached(pid_t pid, unsigned int partial, void *userdata)
+{
+	discover(userdata, pid, partial, false, 0);
+}
+
+static int place_anew(struct discovery *d, int fd, const char *path, enum api_family family,
+		      struct library **ret)
+{
+	_cleanup_(library_freep) struct library *library = NULL;
+	int r = library_open(d->probes, d->rules.multi, fd, path, family, ++d->numbers, &library);
+
+	if (r < 0)
+		return r;
+	library->spares_filtered = d->rules.spares_filtered;
+	r = reach_place(library, 0, on_reached, d);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(library);
+	return 0;
+}
+
 /* Places the probes, if the file's owner and who maps it have room and time left for it: who owns
  * or maps one can make a thousand of them. -EAGAIN: later.
  */
@@ -300,7 +267,7 @@ static int place(struct discovery *d, pid_t pid, int fd, const struct stat *st, 
 		request_rescan(d);
 		r = -EAGAIN;
 	} else if (r < 0) {
-		r = library_attach(d->probes, d->multi, fd, path, family, ++d->numbers, ret);
+		r = place_anew(d, fd, path, family, ret);
 	}
 	if (r < 0)
 		quota_give(&q->libraries, st->st_uid, 1);
@@ -315,7 +282,7 @@ static int place(struct discovery *d, pid_t pid, int fd, const struct stat *st, 
  * time.
  */
 static int arm(struct discovery *d, pid_t pid, int fd, const char *path, enum api_family family,
-	       const struct library **ret)
+	       struct library **ret)
 {
 	struct library *library = NULL;
 	struct stat st;
@@ -342,8 +309,13 @@ static int arm(struct discovery *d, pid_t pid, int fd, const char *path, enum ap
 	watch_writes(d, library, fd);
 	(void)sd_event_source_set_time_relative(d->settle, SETTLE_USEC);
 	(void)sd_event_source_set_enabled(d->settle, SD_EVENT_ONESHOT);
-	remember(d, major(st.st_dev), minor(st.st_dev), st.st_ino, library, false);
-	log_info(library->armed_ns ? "probing %s" : "probing %s, as the earlier daemon did", path);
+	file_names_add(&d->files, major(st.st_dev), minor(st.st_dev), st.st_ino, library, false);
+	if (library_is_split(library))
+		log_warning("%s: probed one by one, as a process has written over functions of it",
+			    path);
+	else
+		log_info(library->armed_ns ? "probing %s" : "probing %s, as the earlier daemon did",
+			 path);
 	*ret = library;
 	return 0;
 }
@@ -360,12 +332,13 @@ static bool is_excused(const struct discovery *d, int family)
 }
 
 /* ret_missing: what is to be said of the process for its sake (bits by enum process_partial). */
-static const struct library *library_of(struct discovery *d, pid_t pid,
-					const struct procfs_mapping *mapping,
-					enum api_family family, unsigned int *ret_missing)
+static struct library *library_of(struct discovery *d, pid_t pid,
+				  const struct procfs_mapping *mapping, enum api_family family,
+				  unsigned int *ret_missing)
 {
-	const struct file_ref *ref = recall(d, mapping->major, mapping->minor, mapping->inode);
-	const struct library *library = NULL;
+	const struct file_name *ref =
+		file_names_find(&d->files, mapping->major, mapping->minor, mapping->inode);
+	struct library *library = NULL;
 	_cleanup_close_ int fd = -1;
 	int r;
 
@@ -384,17 +357,9 @@ static const struct library *library_of(struct discovery *d, pid_t pid,
 	if (r < 0)
 		library = NULL;
 	*ret_missing = r == -ENOSPC ? 1U << PARTIAL_LIMIT : 0;
-	remember(d, mapping->major, mapping->minor, mapping->inode, library, r == -ENOSPC);
+	file_names_add(&d->files, mapping->major, mapping->minor, mapping->inode, library,
+		       r == -ENOSPC);
 	return library;
-}
-
-static void discover(struct discovery *d, pid_t pid, unsigned int partial, bool was_armed,
-		     uint64_t mapped_ns)
-{
-	if (!tracker_discover(d->tracker, pid, partial, was_armed,
-			      mapped_ns ? mapped_ns : clock_boottime_ns()) &&
-	    tracker_puts_off(d->tracker, pid))
-		request_rescan(d);
 }
 
 /* A process maps something called like a CUDA library, since mapped_ns (CLOCK_BOOTTIME). Of a
@@ -404,7 +369,7 @@ static void discover(struct discovery *d, pid_t pid, unsigned int partial, bool 
 static bool mapped(struct discovery *d, pid_t pid, const struct procfs_mapping *mapping,
 		   uint64_t mapped_ns, uint64_t since_ns, bool was_ignored)
 {
-	const struct library *library;
+	struct library *library;
 	int family = libsearch_family(mapping->path);
 	unsigned int missing;
 	bool late, is_missed;
@@ -416,11 +381,14 @@ static bool mapped(struct discovery *d, pid_t pid, const struct procfs_mapping *
 		discover(d, pid, missing, false, mapped_ns);
 	if (!library || library->armed_ns < since_ns)
 		return library;
-	late = library->armed_ns > mapped_ns;
-	if (late && mapped_ns > 0)
+	if (library_is_split(library))
+		missing = reach_add(library, pid);
+	late = library->armed_ns > mapped_ns || library_is_split(library);
+	if (library->armed_ns > mapped_ns && mapped_ns > 0)
 		d->latencies[d->late++ % LATENCIES] = (double)(library->armed_ns - mapped_ns) / 1e9;
 	is_missed = was_ignored || (late && !is_excused(d, family));
-	discover(d, pid, is_missed ? 1U << PARTIAL_LATE_ATTACH : 0, !late, mapped_ns);
+	missing |= is_missed ? 1U << PARTIAL_LATE_ATTACH : 0;
+	discover(d, pid, missing, !late, mapped_ns);
 	return true;
 }
 
@@ -525,7 +493,7 @@ struct reaping {
 	size_t n;
 };
 
-static bool may_be_unused(const struct discovery *d, const struct library *library)
+static bool may_be_unused(const struct discovery *d, struct library *library)
 {
 	struct stat st;
 
@@ -539,8 +507,8 @@ static bool may_be_unused(const struct discovery *d, const struct library *libra
 static int spare_mapped(const struct procfs_mapping *mapping, void *userdata)
 {
 	struct reaping *reaping = userdata;
-	const struct file_ref *ref =
-		recall(reaping->d, mapping->major, mapping->minor, mapping->inode);
+	const struct file_name *ref =
+		file_names_find(&reaping->d->files, mapping->major, mapping->minor, mapping->inode);
 
 	for (size_t i = reaping->n; mapping->inode && i-- > 0;)
 		if (reaping->candidates[i]->inode == mapping->inode ||
@@ -576,11 +544,38 @@ static bool reap(struct discovery *d, uint64_t began)
 	return n < reaping.n;
 }
 
+/* Nobody may have written over its functions any more. */
+static void rejoin(struct discovery *d)
+{
+	for (size_t i = 0; i < d->n_libraries; i++)
+		if (library_is_split(d->libraries[i]))
+			(void)reach_place(d->libraries[i], ++d->numbers, on_reached, d);
+}
+
+/* Hooks may be set at any time. */
+static void look_for_hooks(struct discovery *d)
+{
+	uint64_t began = clock_monotonic_ns();
+
+	if (!pace_is_due(&d->inspections))
+		return;
+	table_foreach (&d->tracker->processes, struct process_ref, ref)
+		if (!(ref->process->partial & 1U << PARTIAL_PATCHED) &&
+		    reach_inspect(&d->files, ref->process->pid)) {
+			ref->process->partial |= 1U << PARTIAL_PATCHED;
+			notices_partial(&d->tracker->notices, ref->process);
+		}
+	pace_ran(&d->inspections, began, INSPECTION_REST, 0, UINT64_MAX);
+}
+
 static int on_reap(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct discovery *d = userdata;
 	uint64_t began = clock_monotonic_ns(), took;
 	bool more = reap(d, began);
+
+	rejoin(d);
+	look_for_hooks(d);
 
 	(void)usec;
 	took = (clock_monotonic_ns() - began) / 1000;
@@ -603,7 +598,7 @@ static int on_disk(const char *path, enum api_family family, void *userdata)
 	/* Neither a FIFO nor a terminal may hold us up. */
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
-	const struct library *library;
+	struct library *library;
 
 	if (fd >= 0)
 		(void)arm(userdata, 0, fd, path, family, &library);
@@ -642,17 +637,17 @@ static int watch_mappings(struct discovery *d)
 	return perf_stream_open(loop, &handlers, &d->stream);
 }
 
-int discovery_start(struct discovery *d, struct tracker *tracker, bool multi,
-		    const char *const *globs, size_t n_globs)
+int discovery_start(struct discovery *d, struct tracker *tracker,
+		    const struct discovery_rules *rules, const char *const *globs, size_t n_globs)
 {
 	int r = 0;
 
 	*d = (struct discovery){
 		.tracker = tracker,
 		.probes = tracker->probes,
-		.multi = multi,
+		.rules = *rules,
 	};
-	table_init(&d->files, sizeof(struct file_ref));
+	file_names_init(&d->files);
 	if (probes_adopted(d->probes)) {
 		d->legacy = calloc(1, sizeof(*d->legacy));
 		r = d->legacy ? pins_each_folder(probes_pins(d->probes), inherit, d) : -ENOMEM;
@@ -678,14 +673,24 @@ int discovery_start(struct discovery *d, struct tracker *tracker, bool multi,
 		log_error("watching mappings: %s", strerror(-r));
 		return r;
 	}
+	(void)aside_discard(probes_pins(d->probes));
 	r = search(d, globs, n_globs, 0);
 	drop_legacy(d);
 	settle(d);
 	return r;
 }
 
+static int inspect(pid_t pid, void *userdata)
+{
+	(void)reach_inspect(userdata, pid);
+	return 0;
+}
+
 void discovery_stop(struct discovery *d, bool keep)
 {
+	if (!keep)
+		(void)procfs_each_pid(inspect, &d->files);
+
 	free(TAKE_PTR(d->legacy));
 	d->rescan = sd_event_source_disable_unref(d->rescan);
 	d->settle = sd_event_source_disable_unref(d->settle);
@@ -697,10 +702,12 @@ void discovery_stop(struct discovery *d, bool keep)
 
 		if (keep)
 			library_leave(library);
+		else if (library->is_patched)
+			aside_leave(library);
 		else
 			library_free(library);
 	}
-	table_clear(&d->files);
+	file_names_done(&d->files);
 }
 
 static int compare_doubles(const void *a, const void *b)

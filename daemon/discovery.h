@@ -9,24 +9,30 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "file_names.h"
 #include "library.h"
 #include "tracker.h"
 
 #define LATENCIES 256 /* of the last late mappings, for the median */
 
+/* Which links are used, and whether processes with a seccomp filter are spared (reach.h). */
+struct discovery_rules {
+	bool multi, spares_filtered;
+};
+
 struct discovery {
 	struct tracker *tracker;
 	const struct probes *probes;
-	bool multi;
+	struct discovery_rules rules;
 	struct library *libraries[LIBRARIES_MAX];
 	size_t n_libraries;
 	uint32_t numbers;      /* given to libraries so far */
 	struct legacy *legacy; /* probes that an earlier daemon has left, while they are claimed */
-	struct table files;    /* by device and inode as mappings tell them: what became of it */
+	struct file_names files;    /* what became of which */
 	struct perf_stream *stream; /* one of the two */
 	struct mapping_stream *bpf_stream;
 	sd_event_source *rescan, *settle, *reap;
-	struct pace rescans;
+	struct pace rescans, inspections;
 	bool is_crowded;             /* a file was refused: unused ones are to make room */
 	uint64_t records_lost;       /* mappings that the kernel could not report */
 	uint64_t late;               /* files armed only after somebody had mapped them */
@@ -37,8 +43,8 @@ struct discovery {
  * `globs` name further library files. The tracker must be ready. Probes of an earlier daemon are
  * taken over where their file is found again, and else taken out.
  */
-int discovery_start(struct discovery *d, struct tracker *tracker, bool multi,
-		    const char *const *globs, size_t n_globs);
+int discovery_start(struct discovery *d, struct tracker *tracker,
+		    const struct discovery_rules *rules, const char *const *globs, size_t n_globs);
 
 /* keep: pinned probes stay in place for the next daemon. */
 void discovery_stop(struct discovery *d, bool keep);

@@ -13,13 +13,9 @@
 #include "log.h"
 #include "macro.h"
 #include "names.h"
+#include "procfs.h"
 
 #define PIN_ARMING "arming"
-
-static bool wanted(const struct probe_point *point)
-{
-	return point->state == PROBE_ATTACHED || point->state == PROBE_SLOW;
-}
 
 size_t library_count(const struct library *library, enum api_family family, enum probe_state state)
 {
@@ -35,70 +31,19 @@ size_t library_attached(const struct library *library)
 	size_t n = 0;
 
 	for (int api = 0; api < API_MAX; api++)
-		n += wanted(&library->points[api]);
+		n += probe_is_wanted(&library->points[api]);
 	return n;
 }
 
-static int attach_multi(struct library *library, const struct probes *probes, const char *path)
+static struct link_target target_of(struct library *library)
 {
-	unsigned long offsets[API_MAX];
-	uint64_t cookies[API_MAX];
-	uint32_t n = 0;
-
-	for (int api = 0; api < API_MAX; api++)
-		if (wanted(&library->points[api])) {
-			offsets[n] = library->points[api].offset;
-			cookies[n++] = COOKIE(library->number, (uint64_t)api);
-		}
-	if (n == 0)
-		return -ENOENT;
-	/* Returns first: an entry without its return would look like a call that never ends. */
-	for (int entry = 0; entry < 2; entry++) {
-		int fd = link_multi(entry ? probes_entry(probes) : probes_return(probes), path,
-				    !entry, offsets, cookies, n, LINK_EVERY_PROCESS);
-
-		if (fd < 0)
-			return fd;
-		library->links[library->n_links++] = fd;
-	}
-	return 0;
-}
-
-static int attach_perf_pair(struct library *library, const struct probes *probes, const char *path,
-			    int api)
-{
-	uint64_t offset = library->points[api].offset;
-	uint64_t cookie = COOKIE(library->number, (uint64_t)api);
-	_cleanup_close_ int at_return =
-		link_perf(probes_return(probes), path, true, offset, cookie, LINK_EVERY_PROCESS);
-	int entry;
-
-	if (at_return < 0)
-		return at_return;
-	entry = link_perf(probes_entry(probes), path, false, offset, cookie, LINK_EVERY_PROCESS);
-	if (entry < 0)
-		return entry;
-	library->links[library->n_links++] = TAKE_FD(at_return);
-	library->links[library->n_links++] = entry;
-	return 0;
-}
-
-static int attach_perf(struct library *library, const struct probes *probes, const char *path)
-{
-	int last = -ENOENT;
-
-	for (int api = 0; api < API_MAX; api++) {
-		int r;
-
-		if (!wanted(&library->points[api]))
-			continue;
-		r = attach_perf_pair(library, probes, path, api);
-		if (r < 0) {
-			library->points[api].state = PROBE_FAILED;
-			library->points[api].error = last = r;
-		}
-	}
-	return library->n_links > 0 ? 0 : last;
+	return (struct link_target){
+		.probes = library->probes,
+		.multi = library->multi,
+		.fd = library->fd,
+		.number = library->number,
+		.points = library->points,
+	};
 }
 
 /* The name says which file it is, and with which content: not by the time of its last change, which
@@ -137,6 +82,13 @@ bool library_pin_names(const char *pin_name, dev_t device, ino_t inode)
 	       named_device == device && named_inode == inode;
 }
 
+ino_t library_pin_inode(const char *pin_name)
+{
+	uint64_t inode;
+
+	return sscanf(pin_name, "library_%*x_%*x_%" SCNx64 "_", &inode) == 1 ? inode : 0;
+}
+
 bool library_is_changed(const struct library *library)
 {
 	struct stat st;
@@ -158,9 +110,9 @@ static int pin(struct library *library)
 
 	pins_remove(library->pins, PIN_ARMING);
 	r = pins_make_folder(library->pins, PIN_ARMING);
-	for (size_t i = 0; i < library->n_links && r == 0; i++) {
+	for (size_t i = 0; i < library->links.n && r == 0; i++) {
 		name_link(PIN_ARMING, i, name);
-		r = pins_put(library->pins, library->links[i], name);
+		r = pins_put(library->pins, library->links.fds[i], name);
 	}
 	if (r == 0)
 		r = pins_rename(library->pins, PIN_ARMING, library->folder);
@@ -174,75 +126,166 @@ void library_settle(struct library *library)
 		strcpy(library->folder, library->pin_name);
 }
 
-static int identify(struct library *library, int fd, const char *path, enum api_family family,
-		    uint32_t number)
+static int set_number(struct library *library, uint32_t number)
 {
 	struct stat st;
 
+	if (fstat(library->fd, &st) < 0)
+		return -errno;
+	library->number = number;
+	name_pin(library, &st);
+	return 0;
+}
+
+int library_open(const struct probes *probes, bool multi, int fd, const char *path,
+		 enum api_family family, uint32_t number, struct library **ret)
+{
+	_cleanup_(library_freep) struct library *library = calloc(1, sizeof(*library));
+	struct stat st;
+	int r;
+
+	if (!library)
+		return -ENOMEM;
 	library->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	if (library->fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
 	library->device = st.st_dev;
 	library->inode = st.st_ino;
 	library->owner = st.st_uid;
-	library->number = number;
 	library->family = family;
+	library->multi = multi;
 	library->path = strdup(path);
 	if (!library->path)
 		return -ENOMEM;
-	name_pin(library, &st);
-	return survey_library(fd, family, library->points);
-}
-
-int library_attach(const struct probes *probes, bool multi, int fd, const char *path,
-		   enum api_family family, uint32_t number, struct library **ret)
-{
-	_cleanup_(library_freep) struct library *library = calloc(1, sizeof(*library));
-	/* What was opened and read is what is probed, whatever the path leads to by now. */
-	char through_fd[64];
-	int r;
-
-	if (!library)
-		return -ENOMEM;
-	library->fd = -1;
-	r = identify(library, fd, path, family, number);
+	r = set_number(library, number);
+	if (r == 0)
+		r = survey_library(fd, family, library->points);
 	if (r < 0)
 		return r;
-	snprintf(through_fd, sizeof(through_fd), "/proc/self/fd/%d", fd);
-	r = multi ? attach_multi(library, probes, through_fd)
-		  : attach_perf(library, probes, through_fd);
-	if (r < 0)
-		return r;
-	library->armed_ns = clock_boottime_ns();
-	probes_arm(probes, number, library->armed_ns);
 	library->probes = probes;
-	library->pins = probes_pins(probes);
-	snprintf(library->folder, sizeof(library->folder), "unsettled_%" PRIx32, number);
-	r = pin(library);
-	if (r < 0) {
-		log_warning("%s: pinning its probes: %s: they end with this daemon", path,
-			    strerror(-r));
-		pins_remove(library->pins, PIN_ARMING);
-		library->pins = NULL;
-	}
 	*ret = TAKE_PTR(library);
 	return 0;
 }
 
-/* Opens as many pinned links as the survey says there must be. */
-static int open_links(struct library *library, bool multi)
+static void note_armed(struct library *library)
 {
-	size_t n = multi ? 2 : 2 * library_attached(library);
+	library->armed_ns = clock_boottime_ns();
+	probes_arm(library->probes, library->number, library->armed_ns);
+}
+
+int library_attach(struct library *library)
+{
+	const struct link_target target = target_of(library);
+	int r = link_set_make(&target, LINK_EVERY_PROCESS, &library->links);
+
+	if (r < 0)
+		return r;
+	note_armed(library);
+	library->pins = probes_pins(library->probes);
+	snprintf(library->folder, sizeof(library->folder), "unsettled_%" PRIx32, library->number);
+	r = pin(library);
+	if (r < 0) {
+		log_warning("%s: pinning its probes: %s: they end with this daemon", library->path,
+			    strerror(-r));
+		pins_remove(library->pins, PIN_ARMING);
+		library->pins = NULL;
+	}
+	return 0;
+}
+
+static struct library_one *one_free(struct library_one *one)
+{
+	link_set_close(&one->links);
+	free(one);
+	return NULL;
+}
+
+static bool has_ended(const struct library_one *one)
+{
+	uint64_t ticks;
+
+	return procfs_start_ticks(one->pid, &ticks) < 0 || ticks != one->start_ticks;
+}
+
+void library_drop_ended(struct library *library)
+{
+	for (size_t i = library->n_ones; i-- > 0;)
+		if (has_ended(library->ones[i])) {
+			one_free(library->ones[i]);
+			library->ones[i] = library->ones[--library->n_ones];
+		}
+}
+
+static bool has_one(const struct library *library, pid_t pid)
+{
+	for (size_t i = 0; i < library->n_ones; i++)
+		if (library->ones[i]->pid == pid)
+			return true;
+	return false;
+}
+
+int library_attach_one(struct library *library, pid_t pid)
+{
+	const struct link_target target = target_of(library);
+	_cleanup_free_ struct library_one *one = NULL;
+	int r;
+
+	library_drop_ended(library);
+	if (has_one(library, pid))
+		return 0;
+	if (library->n_ones == LIBRARY_ONES_MAX)
+		return -ENOSPC;
+	one = calloc(1, sizeof(*one));
+	if (!one)
+		return -ENOMEM;
+	one->pid = pid;
+	r = procfs_start_ticks(pid, &one->start_ticks);
+	if (r == 0)
+		r = link_set_make(&target, pid, &one->links);
+	if (r < 0)
+		return r;
+	library->ones[library->n_ones++] = TAKE_PTR(one);
+	note_armed(library);
+	return 1;
+}
+
+static void drop_ones(struct library *library)
+{
+	while (library->n_ones > 0)
+		one_free(library->ones[--library->n_ones]);
+}
+
+int library_join(struct library *library, uint32_t number)
+{
+	uint32_t before = library->number;
+	int r = set_number(library, number);
+
+	if (r == 0)
+		r = library_attach(library);
+	if (r < 0) {
+		(void)set_number(library, before);
+		return r;
+	}
+	drop_ones(library);
+	probes_arm(library->probes, before, 0);
+	return 0;
+}
+
+/* Opens as many pinned links as the survey says there must be. */
+static int open_links(struct library *library)
+{
+	const struct link_target target = target_of(library);
+	size_t n = link_set_size(&target);
 	char name[PINS_NAME_MAX];
 
-	while (library->n_links < n) {
+	while (library->links.n < n) {
 		int fd;
 
-		name_link(library->folder, library->n_links, name);
+		name_link(library->folder, library->links.n, name);
 		fd = pins_get(library->pins, name);
 		if (fd < 0)
 			return -ESTALE;
-		library->links[library->n_links++] = fd;
+		library->links.fds[library->links.n++] = fd;
 	}
 	return 0;
 }
@@ -250,21 +293,17 @@ static int open_links(struct library *library, bool multi)
 int library_adopt(const struct probes *probes, bool multi, int fd, const char *path,
 		  enum api_family family, const char *pin_name, struct library **ret)
 {
-	_cleanup_(library_freep) struct library *library = calloc(1, sizeof(*library));
-	int r;
+	_cleanup_(library_freep) struct library *library = NULL;
+	int r = library_open(probes, multi, fd, path, family, library_pin_number(pin_name),
+			     &library);
 
 	if (!library)
-		return -ENOMEM;
-	library->fd = -1;
-	r = identify(library, fd, path, family, library_pin_number(pin_name));
-	if (r < 0)
 		return r;
 	if (strcmp(library->pin_name, pin_name) != 0)
 		return -ESTALE; /* another file, or changed since */
 	strcpy(library->folder, library->pin_name);
 	library->pins = probes_pins(probes);
-	library->probes = probes;
-	r = open_links(library, multi);
+	r = open_links(library);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(library);
@@ -273,9 +312,8 @@ int library_adopt(const struct probes *probes, bool multi, int fd, const char *p
 
 struct library *library_leave(struct library *library)
 {
-	/* Entries first, so that no call begins that would miss its return. */
-	while (library->n_links > 0)
-		close(library->links[--library->n_links]);
+	link_set_close(&library->links);
+	drop_ones(library);
 	sd_event_source_disable_unref(library->written);
 	cleanup_close(&library->fd);
 	free(library->path);
@@ -292,7 +330,7 @@ struct library *library_free(struct library *library)
 	/* Each pin before its descriptor: the kernel takes a probe out at once when a descriptor
 	 * was the last to hold it, and some time later when a pin was.
 	 */
-	for (size_t i = library->n_links; library->pins && i-- > 0;) {
+	for (size_t i = library->links.n; library->pins && i-- > 0;) {
 		name_link(library->folder, i, name);
 		pins_remove(library->pins, name);
 	}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One probed library file: which rows of the API table it exports, where their probes sit, and the
  * links that hold them. A link is made to the file, so it serves every process that maps it, also
- * those to come: the kernel arms them at mmap.
+ * those to come: the kernel arms them at mmap. While a process has written over a function of it
+ * the library is split: the others have links of their own, one by one, and are late.
  */
 #ifndef SRTLEAK_LIBRARY_H
 #define SRTLEAK_LIBRARY_H
@@ -12,9 +13,19 @@
 #include <sys/types.h>
 #include <systemd/sd-event.h>
 
+#include "link_set.h"
 #include "pins.h"
 #include "probes.h"
 #include "survey.h"
+
+#define LIBRARY_ONES_MAX 64 /* processes that are probed one by one */
+
+/* A process that is probed by itself. */
+struct library_one {
+	pid_t pid;
+	uint64_t start_ticks;
+	struct link_set links;
+};
 
 struct library {
 	dev_t device;
@@ -29,20 +40,38 @@ struct library {
 	int fd;                   /* of the file, for library_is_changed() */
 	sd_event_source *written; /* for whoever watches the file; may be NULL */
 	struct probe_point points[API_MAX];
-	int links[2 * API_MAX]; /* descriptors; in the order of pairs of return and entry */
-	size_t n_links;
-	struct pins *pins;              /* NULL: it ends with the daemon */
+	bool multi;            /* the sort of links */
+	struct link_set links; /* to every process; empty while it is split */
+	struct library_one *ones[LIBRARY_ONES_MAX];
+	size_t n_ones;
+	bool spares_filtered; /* processes with a seccomp filter are not probed */
+	bool is_patched;      /* a process has written over a function since it was probed there */
+	struct pins *pins;    /* NULL: it ends with the daemon */
 	const struct probes *probes;    /* that it is attached to */
 	char pin_name[PINS_FOLDER_MAX]; /* which file it is, in which state */
 	char folder[PINS_FOLDER_MAX];   /* of its pins: not yet the above until it is settled */
 };
 
-/* Finds the family's functions in the file and probes them. The descriptor stays the caller's and
- * is not needed afterwards; path is for people; no two libraries have the same number. -ENOENT:
+/* Finds the family's functions in the file and probes none yet. The descriptor stays the caller's
+ * and is not needed afterwards; path is for people; no two libraries have the same number. -ENOENT:
  * exports none of them.
  */
-int library_attach(const struct probes *probes, bool multi, int fd, const char *path,
-		   enum api_family family, uint32_t number, struct library **ret);
+int library_open(const struct probes *probes, bool multi, int fd, const char *path,
+		 enum api_family family, uint32_t number, struct library **ret);
+
+/* Probes them in every process. */
+int library_attach(struct library *library);
+
+/* Probes them in one process, which has not written over any of them, while the library is split.
+ * Returns 1, or 0 where they are already. -ENOSPC: in too many.
+ */
+int library_attach_one(struct library *library, pid_t pid);
+
+/* Probes them in every process again, under another number: for a moment some calls meet both. */
+int library_join(struct library *library, uint32_t number);
+
+/* Lets go of processes that were probed one by one and have ended. */
+void library_drop_ended(struct library *library);
 
 /* Takes over the links that an earlier daemon has pinned under this name. -ESTALE: they are not of
  * this file as it is now, or not complete.
@@ -67,6 +96,9 @@ bool library_pin_fits(const char *pin_name, const struct stat *st);
 /* Whether this pin is of the file that a mapping names by device and inode. */
 bool library_pin_names(const char *pin_name, dev_t device, ino_t inode);
 
+/* The inode that a pin is of. */
+ino_t library_pin_inode(const char *pin_name);
+
 /* Whether the file has been written to since its probes were placed. */
 bool library_is_changed(const struct library *library);
 
@@ -79,6 +111,11 @@ struct library *library_leave(struct library *library);
 /* Functions of a family that are in a state; those probed. */
 size_t library_count(const struct library *library, enum api_family family, enum probe_state state);
 size_t library_attached(const struct library *library);
+
+static inline bool library_is_split(const struct library *library)
+{
+	return library->links.n == 0;
+}
 
 static inline void library_freep(struct library **library)
 {

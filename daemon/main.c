@@ -11,6 +11,7 @@
 #include <sys/utsname.h>
 #include <systemd/sd-daemon.h>
 
+#include "aside.h"
 #include "capability.h"
 #include "clock.h"
 #include "config.h"
@@ -24,6 +25,7 @@
 #include "perf_stream.h"
 #include "protocol.h"
 #include "reload.h"
+#include "return_safety.h"
 #include "server.h"
 
 #define CHARS_ERROR 512
@@ -142,6 +144,24 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
+/* Whether processes with a seccomp filter must be left alone. */
+static bool spares_filtered(const struct daemon *d)
+{
+	int r = return_safety_test(d->multi);
+
+	if (r == 1 || r == -ENOSYS) /* without filters there is nothing to be safe from */
+		return false;
+	if (r < 0)
+		log_warning("whether processes with a seccomp filter can be probed was not to be "
+			    "found out (%s): they are left alone",
+			    strerror(-r));
+	else
+		log_warning("this kernel ends processes with a seccomp filter at return probes: "
+			    "they are left alone; a kernel with \"seccomp: passthrough "
+			    "uretprobe systemcall without filtering\" (6.14) does not");
+	return true;
+}
+
 /* What is to be done where the directory of the pins is no good. */
 static const char *pins_advice(int error)
 {
@@ -173,6 +193,7 @@ static int claim_pins(struct daemon *d)
 
 static int reset(struct daemon *d)
 {
+	bool stays;
 	int r;
 
 	if (!d->config.pin_dir)
@@ -188,8 +209,13 @@ static int reset(struct daemon *d)
 		log_error("%s: %s", d->config.pin_dir, pins_advice(r));
 		return r == -EACCES || r == -EPERM ? DAEMON_PRIVILEGE : DAEMON_FAILURE;
 	}
+	stays = aside_discard(d->pins) > 0;
 	r = pins_remove_all(d->pins);
-	if (r < 0)
+	if (stays)
+		log_warning("%s: probes stay in files that processes map which have written over "
+			    "functions of them; reset again when these have ended",
+			    d->config.pin_dir);
+	else if (r < 0)
 		log_warning("%s: no pins of srtleak are left, but the directory stays: %s",
 			    d->config.pin_dir, strerror(-r));
 	return DAEMON_STOPPED;
@@ -282,6 +308,7 @@ static int start_serving(struct daemon *d)
 static int start(struct daemon *d)
 {
 	int status = choose_links(d), r;
+	struct discovery_rules rules;
 
 	if (status >= 0)
 		return status;
@@ -310,7 +337,11 @@ static int start(struct daemon *d)
 		status = load_probes(d);
 	if (status >= 0)
 		return status;
-	r = discovery_start(&d->discovery, &d->tracker, d->multi,
+	rules = (struct discovery_rules){
+		.multi = d->multi,
+		.spares_filtered = spares_filtered(d),
+	};
+	r = discovery_start(&d->discovery, &d->tracker, &rules,
 			    (const char *const *)d->config.libraries, d->config.n_libraries);
 	if (r >= 0)
 		r = start_sources(d);

@@ -13,6 +13,9 @@ static const char *const partial_meanings[PARTIAL_MAX] = {
 	[PARTIAL_LATE_ATTACH] = "calls before it was tracked are missing",
 	[PARTIAL_LIMIT] = "it has more allocations, call sites or libraries than are tracked",
 	[PARTIAL_LOST] = "returns of calls were not seen",
+	[PARTIAL_SECCOMP] =
+		"it has a seccomp filter, with which this kernel would end it at a probe",
+	[PARTIAL_PATCHED] = "it has written over functions, which are left alone",
 };
 
 void notices_tick(struct notices *n)

@@ -13,6 +13,7 @@
 #include "macro.h"
 #include "pins.h"
 
+#define ASIDE "aside"
 #define SET_PREFIX "object_"
 #define SET_NEW SET_PREFIX "new"
 #define SET_DIGITS 16
@@ -269,11 +270,11 @@ int pins_rename(struct pins *p, const char *from, const char *to)
 	return p && renameat(p->set_fd, from, p->set_fd, to) < 0 ? -errno : 0;
 }
 
-int pins_each_folder(const struct pins *p, void (*fn)(const char *name, void *userdata),
-		     void *userdata)
+static int each_folder(int parent, const char *name, void (*fn)(const char *name, void *userdata),
+		       void *userdata)
 {
 	int fd;
-	_cleanup_closedir_ DIR *dir = list(p->set_fd, ".", &fd);
+	_cleanup_closedir_ DIR *dir = list(parent, name, &fd);
 	const struct dirent *entry;
 
 	if (!dir)
@@ -282,6 +283,38 @@ int pins_each_folder(const struct pins *p, void (*fn)(const char *name, void *us
 		if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
 			fn(entry->d_name, userdata);
 	return 0;
+}
+
+int pins_each_folder(const struct pins *p, void (*fn)(const char *name, void *userdata),
+		     void *userdata)
+{
+	return each_folder(p->set_fd, ".", fn, userdata);
+}
+
+int pins_set_aside(struct pins *p, const char *name)
+{
+	char path[PINS_NAME_MAX];
+
+	(void)mkdirat(p->fd, ASIDE, 0700);
+	snprintf(path, sizeof(path), ASIDE "/%s", name);
+	return renameat(p->set_fd, name, p->fd, path) < 0 ? -errno : 0;
+}
+
+int pins_each_aside(const struct pins *p, void (*fn)(const char *name, void *userdata),
+		    void *userdata)
+{
+	int r = each_folder(p->fd, ASIDE, fn, userdata);
+
+	return r == -ENOENT ? 0 : r;
+}
+
+void pins_remove_aside(struct pins *p, const char *name)
+{
+	char path[PINS_NAME_MAX];
+
+	snprintf(path, sizeof(path), ASIDE "/%s", name);
+	(void)remove_tree(p->fd, path);
+	(void)unlinkat(p->fd, ASIDE, AT_REMOVEDIR);
 }
 
 void pins_remove(struct pins *p, const char *name)

@@ -8,6 +8,7 @@
  *     object_HASH/       the set of one BPF object
  *       map_NAME, program_NAME, life_NAME
  *       library_…/       the links of one probed file (library.c)
+ *     aside/library_…/   those that cannot be taken out yet (aside.h)
  */
 #ifndef SRTLEAK_PINS_H
 #define SRTLEAK_PINS_H
@@ -54,6 +55,12 @@ int pins_make_folder(struct pins *pins, const char *name);
 int pins_rename(struct pins *pins, const char *from, const char *to);
 int pins_each_folder(const struct pins *pins, void (*fn)(const char *name, void *userdata),
 		     void *userdata);
+
+/* Moves a folder out of the set, which it outlives; it has a name of no other one there. */
+int pins_set_aside(struct pins *pins, const char *name);
+int pins_each_aside(const struct pins *pins, void (*fn)(const char *name, void *userdata),
+		    void *userdata);
+void pins_remove_aside(struct pins *pins, const char *name);
 
 /* Removes a pin, or a folder with all that is in it. */
 void pins_remove(struct pins *pins, const char *name);

@@ -26,7 +26,9 @@
 #define PROCESS_PARTIALS(X)           \
 	X(LATE_ATTACH, "late_attach") \
 	X(LIMIT, "limit")             \
-	X(LOST, "lost")
+	X(LOST, "lost")               \
+	X(PATCHED, "patched")         \
+	X(SECCOMP, "seccomp")
 
 enum process_partial {
 #define X(name, json) PARTIAL_##name,

@@ -324,6 +324,19 @@ int procfs_status(pid_t pid, uid_t *ret_uid, pid_t *ret_inner_pid)
 	return 0;
 }
 
+#define FILTER "Seccomp:\t2" /* SECCOMP_MODE_FILTER */
+
+static int filter_line(char *line, void *userdata)
+{
+	(void)userdata;
+	return strcmp(line, FILTER) == 0;
+}
+
+int procfs_is_filtered(pid_t pid)
+{
+	return each_line(pid, "status", filter_line, NULL);
+}
+
 /* The path to be told of those seen so far. */
 struct cgroups {
 	char *path;

@@ -53,6 +53,9 @@ int procfs_environ(pid_t pid, char **ret, size_t *ret_size);
  */
 int procfs_status(pid_t pid, uid_t *ret_uid, pid_t *ret_inner_pid);
 
+/* Whether the process's main thread has a seccomp filter: 1 or 0. */
+int procfs_is_filtered(pid_t pid);
+
 /* The cgroup as the daemon's cgroup namespace names it: of the unified hierarchy, or where the
  * process is in its root (hybrid set-ups) the longest of the memory, pids and systemd hierarchies.
  * One that names a container is taken before one that does not: a runtime may keep to the older

@@ -5,10 +5,12 @@
 #include "python_reader.h"
 #include "reply.h"
 
-/* Where nothing is seen, what a process took before it was tracked may be all there is. */
+#define UNSEEN (1U << PARTIAL_LATE_ATTACH | 1U << PARTIAL_PATCHED | 1U << PARTIAL_SECCOMP)
+
+/* Where nothing is seen, what went unseen may be all there is. */
 static bool is_known(const struct process *p, uint64_t seen)
 {
-	return seen > 0 || !(p->partial & 1U << PARTIAL_LATE_ATTACH);
+	return seen > 0 || !(p->partial & UNSEEN);
 }
 
 static void write_outstanding(struct json_writer *out, const char *key, const struct process *p)

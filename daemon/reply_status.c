@@ -56,6 +56,10 @@ static void write_probes(struct json_writer *out, const struct discovery *d)
 		write_symbols(out, "missing", l, PROBE_MISSING);
 		write_skipped(out, l);
 		write_symbols(out, "slow", l, PROBE_SLOW);
+		if (library_is_split(l))
+			jw_u64(out, "one_by_one", l->n_ones);
+		else
+			jw_null(out, "one_by_one");
 		jw_end_object(out);
 	}
 	jw_end_array(out);
@@ -195,7 +199,7 @@ static bool write_members(struct reply *reply, struct json_writer *out)
 	jw_i64(out, "pid", getpid());
 	jw_double(out, "uptime_s", (double)clock_boottime_ns() / 1e9 - s->started_at);
 	jw_string(out, "kernel", s->kernel);
-	jw_string(out, "attach_mode", s->discovery->multi ? "multi" : "perf");
+	jw_string(out, "attach_mode", s->discovery->rules.multi ? "multi" : "perf");
 	jw_string(out, "pins", pins_path(probes_pins(s->tracker->probes)));
 	jw_begin_object(out, "access");
 	jw_begin_array(out, "capabilities");

@@ -43,20 +43,20 @@ static bool is_emulated(const uint8_t *code)
 static int place_probe(const struct elf_file *elf, uint64_t address, struct probe_point *point)
 {
 	static const uint8_t endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
-	uint8_t code[6];
+	const uint8_t *code = point->code;
 	int r;
 
-	r = elf_file_read(elf, address, code, sizeof(code));
+	r = elf_file_read(elf, address, point->code, sizeof(point->code));
+	if (r == 0)
+		r = elf_file_offset(elf, address, &point->start);
 	if (r < 0)
 		return r;
+	point->offset = point->start;
 	/* Behind endbr64 registers and stack are the same, and a push there is cheap to probe. */
 	if (memcmp(code, endbr64, sizeof(endbr64)) == 0 && is_push(code + sizeof(endbr64))) {
-		address += sizeof(endbr64);
-		memcpy(code, code + sizeof(endbr64), 2);
+		point->offset += sizeof(endbr64);
+		code += sizeof(endbr64);
 	}
-	r = elf_file_offset(elf, address, &point->offset);
-	if (r < 0)
-		return r;
 	point->state = is_emulated(code) ? PROBE_ATTACHED : PROBE_SLOW;
 	return 0;
 }

@@ -15,11 +15,15 @@ enum probe_state {
 	PROBE_FAILED,   /* could not be read or attached */
 };
 
+#define PROBE_CODE_MAX 24 /* bytes: more than a jump to anywhere takes, behind endbr64 too */
+
 struct probe_point {
 	enum probe_state state;
-	uint64_t offset; /* in the file */
-	int alias_of;    /* PROBE_ALIAS: row */
-	int error;       /* PROBE_FAILED: negative errno */
+	uint64_t offset;              /* in the file */
+	uint64_t start;               /* of the function, likewise */
+	uint8_t code[PROBE_CODE_MAX]; /* that stands there */
+	int alias_of;                 /* PROBE_ALIAS: row */
+	int error;                    /* PROBE_FAILED: negative errno */
 };
 
 /* Looks at an open file without changing anything. -ENOENT: exports none of the family's functions.

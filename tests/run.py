@@ -141,7 +141,7 @@ INTEGRATION_ONCE = [
     *without("integration", *OF_ONE_PROCESS, "api_table"),
     "-k",
     "not perf and not two_threads and not never_return and not SIGKILL-20"
-    " and not copies_of and not copies_that and not many_threads and not forks",
+    " and not one_that_comes and not copies_of and not copies_that and not many_threads and not forks",
 ]
 E2E_ONCE = [
     *without("e2e", "prometheus", "growth", "gpu_script"),

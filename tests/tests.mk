@@ -101,7 +101,11 @@ small:
 	$(MAKE) TOP=build/narrow BOUNDS="$(addprefix -D,$(NARROW_BOUNDS))" \
 		build/narrow$(if $(SANITIZE),/sanitize)/srtleakd
 
-tests: fixtures $(UNIT) $(if $(SANITIZE),,bench-programs) gpu all small
+# The same on another kernel.
+$(B)/unsafe/srtleakd: $(B)/daemon/main.o tests/integration/unsafe_returns.c $(LIBRARY) | $(B)/unsafe/
+	$(call say,LINK,$@)$(CC) $(ALL_CFLAGS) -I. $(LDFLAGS) $^ $(DAEMON_LIBS) -o $@
+
+tests: fixtures $(UNIT) $(if $(SANITIZE),,bench-programs) gpu all small $(B)/unsafe/srtleakd
 
 # For long what the integration tests do for a minute. OPERATIONS=N, SEED=N
 soak: deps

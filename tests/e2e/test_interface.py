@@ -48,6 +48,7 @@ ALLOCATION = {
 PROBE = {
     "binary": str, "library": str, "attached": int, "missing": [str],
     "skipped": [{"symbol": str, "reason": str}], "slow": [str],
+    "one_by_one": (int, NONE),
 }  # fmt: skip
 COMMANDS = {
     "ps": {"processes": [PS]},

@@ -83,6 +83,9 @@ def symbol_offset(library, symbol):
     return offset
 
 
+BREAKPOINT = 0xCC
+
+
 def file_byte(library, symbol):
     """The first byte of an exported function in the file."""
     with open(library, "rb") as file:

@@ -127,6 +127,20 @@ class Puppet(Thread):
         """exec: the same process, with nothing of what it had."""
         assert self.ask(exec=True)["pid"] == self.pid
 
+    def patch(self, function, length, result):
+        self.ask(patch=function, bytes=length, result=result)
+
+    def filter(self):
+        """Gets a seccomp filter."""
+        self.ask(filter=True)
+
+    def unpatch(self, function):
+        self.ask(unpatch=function)
+
+    def end(self):
+        self.writer.close()
+        assert self.reader.read() == ""
+
     def write_ledger(self):
         self.simcuda_ledger_write(Given(str(self.ledger).encode() + b"\0"))
 

@@ -8,6 +8,11 @@
       of these bytes, which are given back as they are after the call, or {"value": HEX}: a
       structure, passed by value.
       With "later": true it prints {} at once; {"thread": NAME, "end": true} prints the result.
+  {"patch": F, "bytes": N, "result": R}
+      writes a jump of N bytes (5 or 12) over F's beginning, to code that returns R, as hooking
+      tools do, and prints {}; {"unpatch": F} writes back what was there
+  {"filter": true}          gets a seccomp filter that ends it at a system call of the probes'
+                            (uretprobe, uprobe), as lists of allowed ones do, and prints {}
   {"mappings": true}        a thread maps and unmaps memory from now on, and prints {}
   {"exec": true}            becomes the same program anew
   {"fork": [FIFO, FIFO]}    a child does the same, with these for stdin and stdout
@@ -19,6 +24,7 @@ import json
 import mmap
 import os
 import queue
+import struct
 import sys
 import threading
 
@@ -56,9 +62,72 @@ def argument(given, outs):
 
 def call(request):
     name, outs = request["function"], []
-    function = getattr(libraries["cudart" if name.startswith("cuda") else "cuda"], name)
+    function = function_of(name)
     arguments = [argument(given, outs) for given in request["arguments"]]
     return {"result": function(*arguments), "out": [bytes(out).hex() for out in outs]}
+
+
+def function_of(name):
+    return getattr(libraries["cudart" if name.startswith("cuda") else "cuda"], name)
+
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+ALL = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+MAP_FIXED_NOREPLACE = 0x100000
+
+
+class Patch:
+    """A jump over the beginning of a function."""
+
+    def __init__(self, name, length, result):
+        self.address = ctypes.cast(function_of(name), ctypes.c_void_p).value
+        hook = self.place(bytes([0xB8]) + struct.pack("<i", result) + bytes([0xC3]))
+        if length == 5:
+            jump = bytes([0xE9]) + struct.pack("<i", hook - self.address - length)
+        else:  # movabs $hook, %rax; jmp *%rax
+            jump = bytes([0x48, 0xB8]) + struct.pack("<Q", hook) + bytes([0xFF, 0xE0])
+        self.saved = ctypes.string_at(self.address, length)
+        self.write(jump)
+
+    def place(self, code):
+        """Near enough for a relative jump."""
+        near, failed = self.address & -mmap.PAGESIZE, ctypes.c_void_p(-1).value
+        flags, page = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, failed
+        while page == failed:
+            near -= 1 << 20
+            page = libc.mmap(ctypes.c_void_p(near), mmap.PAGESIZE, ALL, flags, -1, 0)
+        ctypes.memmove(page, code, len(code))
+        return page
+
+    def write(self, code):
+        page = ctypes.c_void_p(self.address & -mmap.PAGESIZE)
+        assert libc.mprotect(page, 2 * mmap.PAGESIZE, ALL) == 0
+        ctypes.memmove(self.address, code, len(code))
+        assert libc.mprotect(page, 2 * mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC) == 0
+
+
+UPROBE_CALLS = 335, 336  # x86-64
+PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 22, 38, 2
+KILL_PROCESS, ALLOW = 0x80000000, 0x7FFF0000
+LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06  # of classic BPF
+
+
+def set_filter():
+    code = b"".join(
+        struct.pack("<HBBI", *instruction)
+        for instruction in (
+            (LOAD, 0, 0, 0),  # the number of the call
+            (EQUAL, 2, 0, UPROBE_CALLS[0]),
+            (EQUAL, 1, 0, UPROBE_CALLS[1]),
+            (RETURN, 0, 0, ALLOW),
+            (RETURN, 0, 0, KILL_PROCESS),
+        )
+    )
+    kept = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("<H6xQ", len(code) // 8, ctypes.addressof(kept))
+    assert libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+    assert libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program, 0, 0) == 0
 
 
 def load():
@@ -84,11 +153,22 @@ def become_child(ways):
 
 
 def main():
-    threads = {}
+    threads, patches = {}, {}
     say({"pid": os.getpid()})
     while line := sys.stdin.readline():
         request = json.loads(line)
-        if "mappings" in request:
+        if "patch" in request:
+            name = request["patch"]
+            patches[name] = Patch(name, request["bytes"], request["result"])
+            say({})
+        elif "unpatch" in request:
+            patch = patches.pop(request["unpatch"])
+            patch.write(patch.saved)
+            say({})
+        elif "filter" in request:
+            set_filter()
+            say({})
+        elif "mappings" in request:
             threading.Thread(target=map_and_unmap, daemon=True).start()
             say({})
         elif "exec" in request:

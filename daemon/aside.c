@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "aside.h"
+#include "log.h"
+#include "procfs.h"
+
+void aside_leave(struct library *library)
+{
+	int r = library->pins ? pins_set_aside(library->pins, library->folder) : -ENOTSUP;
+
+	if (r < 0) {
+		log_warning("%s: taking its probes out though a process has written over functions "
+			    "of it: they could not be left: %s",
+			    library->path, strerror(-r));
+		library_free(library);
+		return;
+	}
+	log_notice("%s: its probes stay, as a process has written over functions of it",
+		   library->path);
+	library_leave(library);
+}
+
+struct discarding {
+	struct pins *pins;
+	const char *name;
+	size_t kept;
+};
+
+/* Whatever device it is on: on overlayfs a mapping names another. */
+static int is_mapped(const struct procfs_mapping *mapping, void *userdata)
+{
+	const struct discarding *d = userdata;
+
+	return mapping->executable && library_pin_inode(d->name) == mapping->inode;
+}
+
+static int maps_it(pid_t pid, void *userdata)
+{
+	return procfs_mappings(pid, is_mapped, userdata) > 0;
+}
+
+static void discard(const char *name, void *userdata)
+{
+	struct discarding *d = userdata;
+
+	d->name = name;
+	if (procfs_each_pid(maps_it, d) == 0)
+		pins_remove_aside(d->pins, name);
+	else
+		d->kept++;
+}
+
+size_t aside_discard(struct pins *pins)
+{
+	struct discarding discarding = {.pins = pins};
+
+	if (pins)
+		(void)pins_each_aside(pins, discard, &discarding);
+	return discarding.kept;
+}
