@@ -33,16 +33,18 @@ __noinline int abandon(void)
 	if (!th)
 		return 0;
 	row = row_of(COOKIE_API(th->cookie));
+	if (!row)
+		return 0;
 	count(COUNTER_LOST_RETURN);
 	if (p)
 		__sync_fetch_and_add(&p->lost_returns, 1);
 	if (p && p->image == th->image && th->unmapped)
 		unmap_end(p, th, 0);
-	if (p && p->image == th->image && row)
+	if (p && p->image == th->image)
 		abandon_stash(p, th, row);
 	th->stashed = 0;
 	if (th->taken.id)
-		report_freed(task, th);
+		report_freed(task, th, row);
 	th->outer_sp = 0;
 	th->taken.id = th->referent = 0;
 	return 0;
@@ -271,7 +273,7 @@ int api_return(struct pt_regs *ctx)
 	th->outer_sp = 0;
 	th->done_sp = entry_sp;
 	if (row->action == ACTION_FREE && th->taken.id && !(__s32)PT_REGS_RC(ctx)) {
-		report_freed(task, th);
+		report_freed(task, th, row);
 		th->taken.id = 0;
 		return 0;
 	}
@@ -279,7 +281,7 @@ int api_return(struct pt_regs *ctx)
 	if (p && p->image == th->image)
 		end_call(ctx, p, th, row);
 	else if (th->taken.id)
-		report_freed(task, th);
+		report_freed(task, th, row);
 	th->taken.id = 0;
 	return 0;
 }

@@ -60,13 +60,16 @@ static __always_inline void free_begin(struct process_image *p, struct thread *t
 /* An EVENT_FREE says which row has freed, in place of a result. That the image is still there does
  * not matter, so it is not looked up: this is how nearly every free ends.
  */
-static __always_inline void report_freed(struct task_struct *task, struct thread *th)
+static __always_inline void report_freed(struct task_struct *task, struct thread *th,
+					 const volatile struct api_row *row)
 {
+	/* Where references are not counted there may be more: what is known of it ends. */
+	bool is_end = !is_counted(row->space, th->taken.kind);
 	struct process_image *p;
 
-	count(COUNTER_FREES_MATCHED);
-	if (emit(EVENT_FREE, th->image, th->pointer, &th->taken, COOKIE_API(th->cookie),
-		 bpf_ktime_get_boot_ns(), false))
+	count(is_end ? COUNTER_FREES_MATCHED : COUNTER_DROPPED_LIMIT);
+	if (emit(EVENT_FREE, th->image, th->pointer, &th->taken,
+		 is_end ? COOKIE_API(th->cookie) : API_MAX, bpf_ktime_get_boot_ns(), false))
 		return;
 	p = process_find(task);
 	if (p && p->image == th->image)
@@ -78,7 +81,7 @@ static __always_inline bool free_done(struct task_struct *task, struct process_i
 				      struct thread *th, const volatile struct api_row *row)
 {
 	if (th->taken.id)
-		report_freed(task, th);
+		report_freed(task, th, row);
 	else if (th->referent)
 		referent_left(th->referent, REFERENCE_HANDLE, COOKIE_API(th->cookie), 0);
 	else if (th->stashed && row->space == SPACE_POOL)

@@ -118,6 +118,18 @@ static __always_inline void mapping_end(struct process_image *p, const struct li
 	referent_change(id, 0, REFERENCE_MAPPING, (__s32)api, counter);
 }
 
+/* Its memory lasts longer than the references that are left. */
+static __always_inline void mapping_refused(struct process_image *p, struct thread *th,
+					    const volatile struct api_row *row)
+{
+	struct live_key key = referent_key(p, th->referent);
+	struct referent *referent = bpf_map_lookup_elem(&referents, &key);
+
+	if (referent)
+		referent->is_short = 1;
+	reference_undo(th, row);
+}
+
 static __always_inline void map_end(struct process_image *p, struct thread *th,
 				    const volatile struct api_row *row)
 {
@@ -135,10 +147,10 @@ static __always_inline void map_end(struct process_image *p, struct thread *th,
 	if (!th->referent)
 		return;
 	if (!handle_admit(p)) {
-		reference_undo(th, row);
+		mapping_refused(p, th, row);
 	} else if (bpf_map_update_elem(&mappings, &place, &fresh, BPF_NOEXIST)) {
 		handle_refused(p);
-		reference_undo(th, row);
+		mapping_refused(p, th, row);
 	}
 }
 
@@ -252,7 +264,43 @@ __noinline int unmapped_one(__u64 at, __u32 i, __s32 result)
 	return 0;
 }
 
-/* There may be more mappings in what was not gone through. */
+/* Goes on where unmap_begin() has stopped, after the call: what is mapped there again by now has a
+ * later number. Returns whether there is more.
+ */
+__noinline int unmap_late(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *th = bpf_task_storage_get(&threads, task, NULL, 0);
+	struct process_image *p = process_find(task);
+	__u64 size = MAPPING_STEP;
+	struct live_key place = {};
+	struct mapping *m;
+
+	if (!th || !p || !th->size)
+		return 0;
+	m = mapping_at(p, th->extra, &place);
+	if (m && m->size <= th->size) {
+		size = m->size;
+		if (m->made <= th->looked)
+			mapping_end(p, &place, m, COOKIE_API(th->cookie), COUNTER_FREES_MATCHED);
+	}
+	th->extra += size;
+	th->size -= size < th->size ? size : th->size;
+	return 1;
+}
+
+#define LATE_TURNS 16 /* of SEARCH_STEPS */
+
+__noinline int unmap_late_turn(void)
+{
+	int i;
+
+	for (i = 0; i < SEARCH_STEPS; i++)
+		if (!unmap_late())
+			return 0;
+	return 1;
+}
+
 static __always_inline void unmap_end(struct process_image *p, struct thread *th, __s32 result)
 {
 	__u64 at = th->pointer;
@@ -263,8 +311,12 @@ static __always_inline void unmap_end(struct process_image *p, struct thread *th
 		at += th->spans[i].size;
 	}
 	th->unmapped = 0;
-	if (th->size && !result)
-		handle_lost(p);
+	if (result)
+		return;
+	for (i = 0; i < LATE_TURNS; i++)
+		if (!unmap_late_turn())
+			return;
+	handle_lost(p);
 }
 
 #endif

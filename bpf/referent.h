@@ -119,8 +119,13 @@ __noinline int referent_end(__u64 id, __s32 said, __u32 counter)
 		return 0;
 	value = referent->value;
 	name = referent->name;
-	if (referent->is_joined)
+	if (referent->is_joined) {
 		counter = COUNTER_ALLOCS_SEEN;
+	} else if (referent->is_short && counter == COUNTER_FREES_MATCHED) {
+		/* It may be mapped still: what is known of it ends, and not its memory. */
+		counter = COUNTER_DROPPED_LIMIT;
+		said = API_MAX;
+	}
 	if (!referent_remove(p, id) || value.kind == KIND_NONE)
 		return 0;
 	count_by(counter, counter == COUNTER_ALLOCS_SEEN ? -1 : 1);

@@ -11,7 +11,7 @@ struct user {
 
 static uint64_t key_of(uid_t uid)
 {
-	return (uint64_t)uid + 1; /* 0 is no key */
+	return (uint64_t)share_user(uid) + 1; /* 0 is no key */
 }
 
 void quota_init(struct quota *quota, uint64_t limit, bool by_process)

@@ -121,7 +121,8 @@ struct referent {
 	__u64 refs; /* in units of REFERENCE_… */
 	__u64 name; /* address or handle, in that space */
 	__u32 space;
-	__u32 is_joined; /* others' memory: some references are another record's by now */
+	__u16 is_joined; /* others' memory: some references are another record's by now */
+	__u16 is_short;  /* it has been mapped where there was no room for the record of that */
 	struct live_value value;
 };
 _Static_assert(sizeof(struct referent) == 56, "no padding in values");

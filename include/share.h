@@ -71,9 +71,20 @@ struct share {
 #define SHARE_ROOT 1U
 #define SHARE_SLOTS 4096U
 
+/* Ids that a user may give to its containers' (subuid(5)) come in such lots, the first from here
+ * on: who has a lot of ids is one user all the same.
+ */
+#define SHARE_LOTS_FROM 100000U
+#define SHARE_LOT 65536U
+
+static inline __u32 share_user(__u32 uid)
+{
+	return uid < SHARE_LOTS_FROM ? uid : SHARE_LOTS_FROM + (uid - SHARE_LOTS_FROM) / SHARE_LOT;
+}
+
 static inline __u32 share_slot(__u32 uid)
 {
-	return uid ? 2 + uid % (SHARE_SLOTS - 2) : SHARE_ROOT;
+	return uid ? 2 + share_user(uid) % (SHARE_SLOTS - 2) : SHARE_ROOT;
 }
 
 /* Whether `n` more may go to one who holds `own`, while all hold `total` of `limit` and the user

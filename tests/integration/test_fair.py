@@ -12,7 +12,7 @@ import kernel
 import pytest
 from churn import CHURN, Churn, assert_conserved, assert_equal_to_ledger
 from conftest import BIN, BUILD, SIM, as_entries, built_as, read_ledger, wait_until
-from puppet import OUT, PROGRAM, Puppet
+from puppet import OUT, PROGRAM, Puppet, properties
 
 PYTHON = "/usr/bin/python3"
 GREEDY = BUILD / "workloads" / "greedy"
@@ -453,6 +453,28 @@ def test_process_that_is_refused_and_admitted_later(start_fair, playground, bpff
     devices = {a["size"] // MIB: a["device"] for a in narrow.allocs(puppet.pid)}
     assert devices == {2: 0, 3: None, 4: 0, 5: 1}  # the runtime chooses at its first call
     assert partial(narrow, puppet.pid) == both
+
+
+def test_more_mappings_than_there_is_room_for(narrow, playground):
+    """Memory that lasts by such a mapping alone is no longer shown, and does not count as freed."""
+    puppet, page = playground.puppet(), 2 * MIB
+    puppet.cuInit(0)
+    count = NARROW_HANDLES * 5 // 16  # each takes two: more than a process may have
+    va = puppet.cuMemAddressReserve(OUT, count * page, 0, 0, 0)
+    for i in range(count):
+        handle = puppet.cuMemCreate(OUT, page, properties(), 0)
+        puppet.cuMemMap(va + i * page, page, 0, handle, 0)
+        puppet.cuMemRelease(handle)
+    wait_until(lambda: "limit" in partial(narrow, puppet.pid), "it is marked")
+    shown = len(narrow.allocs(puppet.pid))
+    assert NARROW_HANDLES // 5 < shown < count
+    assert narrow.ctl("status")["calls"]["frees_matched"] == 0
+    assert lost(narrow, "process_limit") == count - shown
+    assert_conserved(narrow.ctl("status"))
+    puppet.cuMemUnmap(va, count * page)
+    wait_until(lambda: narrow.allocs(puppet.pid) == [], "nothing is left")
+    assert narrow.ctl("status")["calls"]["frees_matched"] == shown
+    assert_conserved(narrow.ctl("status"))
 
 
 def threads_granted(daemon, pid):

@@ -335,33 +335,21 @@ def test_part_of_a_mapping_is_none(puppet):
     assert puppet.check() == []
 
 
-@pytest.mark.parametrize("mappings", [UNMAP_MAX, UNMAP_MAX + 6])
+@pytest.mark.parametrize("mappings", [UNMAP_MAX, UNMAP_MAX + 6, 1000])
 def test_many_mappings_unmapped_at_once(puppet, mappings):
-    """What is beyond the bound is counted, shown as it was, and put right when it is used again."""
-    beyond = mappings - UNMAP_MAX
-    va = reserve(puppet, mappings)
-
-    def fill(pages):
-        for page in pages:
-            handle = create(puppet)
-            map_at(puppet, va + page * PAGE, handle)
-            puppet.cuMemRelease(handle)
-
-    fill(range(mappings))
+    """Those beyond what is taken out before the call are taken out after it."""
+    va = reserve(puppet, mappings + 1)
+    for page in range(mappings):
+        handle = create(puppet)
+        map_at(puppet, va + page * PAGE, handle)
+        puppet.cuMemRelease(handle)
+    assert len(puppet.check()) == mappings
+    puppet.cuMemUnmap(va, (mappings + 1) * PAGE, fails=INVALID_VALUE)
     assert len(puppet.check()) == mappings
     unmap(puppet, va, mappings)
-    if not beyond:
-        assert puppet.check() == []
-        return
-    wait_until(lambda: len(puppet.daemon.allocs(puppet.pid)) == beyond, "the others are gone")
-    assert puppet.daemon.ctl("status")["events"]["lost"]["handles"] == 1
-    wait_until(lambda: puppet.row()["partial"] == ["limit"], "the process is marked")
-
-    fill(range(UNMAP_MAX, mappings))
-    assert len(puppet.check(partial=["limit"])) == beyond
-    unmap(puppet, va + UNMAP_MAX * PAGE, beyond)
-    assert puppet.check(partial=["limit"]) == []
-    assert puppet.calls()["superseded"] == beyond
+    assert puppet.check() == []
+    assert puppet.calls()["frees_matched"] == mappings
+    assert puppet.daemon.ctl("status")["events"]["lost"]["handles"] == 0
 
 
 def test_memory_where_its_properties_say(puppet):

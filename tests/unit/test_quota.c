@@ -134,9 +134,30 @@ static void test_slots_of_users(void **state)
 	assert_int_equal(share_slot(0), SHARE_ROOT);
 	for (uint32_t uid = 1; uid < 100000; uid += 7) {
 		assert_in_range(share_slot(uid), SHARE_ROOT + 1, SHARE_SLOTS - 1);
-		assert_int_not_equal(share_slot(uid), share_slot(uid + SHARE_SLOTS - 3));
+		if (uid + SHARE_SLOTS < SHARE_LOTS_FROM)
+			assert_int_not_equal(share_slot(uid), share_slot(uid + SHARE_SLOTS - 3));
 	}
 	assert_in_range(share_slot(UINT32_MAX), SHARE_ROOT + 1, SHARE_SLOTS - 1);
+}
+
+static void test_lots_of_ids_are_one_user(void **state)
+{
+	struct quota quota;
+
+	(void)state;
+	quota_init(&quota, 300, false);
+	for (uint32_t uid = 100000; uid < 100150; uid++)
+		(void)quota_take(&quota, uid, 0, 1);
+	assert_int_equal(quota.used, 150);
+	assert_false(quota_take(&quota, 165535, 0, 1));
+	assert_true(quota_take(&quota, 165536, 0, 1));
+	assert_true(quota_take(&quota, 99999, 0, 1));
+	for (uint32_t uid = 100000; uid < 100150; uid++)
+		quota_give(&quota, uid, 1);
+	assert_int_equal(quota.used, 2);
+	assert_int_equal(share_slot(100000), share_slot(165535));
+	assert_int_not_equal(share_slot(100000), share_slot(165536));
+	quota_done(&quota);
 }
 
 static void test_put_off(void **state)
@@ -165,6 +186,7 @@ int main(void)
 		cmocka_unit_test(test_account),
 		cmocka_unit_test(test_what_is_known_afterwards),
 		cmocka_unit_test(test_slots_of_users),
+		cmocka_unit_test(test_lots_of_ids_are_one_user),
 		cmocka_unit_test(test_put_off),
 	};
 
