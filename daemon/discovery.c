@@ -43,6 +43,7 @@ static void disarm(struct discovery *d, struct library *library)
 			d->libraries[i] = d->libraries[--d->n_libraries];
 	file_names_forget(&d->files, library);
 	quota_give(&d->tracker->quotas.libraries, library->owner, 1);
+	reaping_spare(&d->reaping, library);
 	library_free(library);
 }
 
@@ -189,12 +190,19 @@ static void drop_legacy(struct discovery *d)
 }
 
 /* Somewhere, something was mapped that was not looked at: look everywhere, but not all the time. */
+static void rescan_after(struct discovery *d, uint64_t usec)
+{
+	if (sd_event_source_set_time_relative(d->rescan, usec) >= 0)
+		sd_event_source_set_enabled(d->rescan, SD_EVENT_ONESHOT);
+}
+
 static void request_rescan(struct discovery *d)
 {
-	if (sd_event_source_get_enabled(d->rescan, NULL) > 0)
-		return;
-	if (sd_event_source_set_time_relative(d->rescan, RESCAN_USEC) >= 0)
-		sd_event_source_set_enabled(d->rescan, SD_EVENT_ONESHOT);
+	/* A walk that is under way has passed over some. */
+	d->is_rescan_due = true;
+	if (!walk_is_under_way(&d->rescan_walk) &&
+	    sd_event_source_get_enabled(d->rescan, NULL) <= 0)
+		rescan_after(d, RESCAN_USEC);
 }
 
 /* Tells processes apart, also those that had the same pid. */
@@ -379,6 +387,8 @@ static bool mapped(struct discovery *d, pid_t pid, const struct procfs_mapping *
 	library = library_of(d, pid, mapping, (enum api_family)family, &missing);
 	if (missing)
 		discover(d, pid, missing, false, mapped_ns);
+	if (library)
+		reaping_spare(&d->reaping, library);
 	if (!library || library->armed_ns < since_ns)
 		return library;
 	if (library_is_split(library))
@@ -467,6 +477,7 @@ static int on_settle(sd_event_source *source, uint64_t usec, void *userdata)
 	return 0;
 }
 
+/* In slices, and with pauses: between two of these, and longer ones between two walks. */
 static int on_rescan(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct discovery *d = userdata;
@@ -475,96 +486,82 @@ static int on_rescan(sd_event_source *source, uint64_t usec, void *userdata)
 
 	(void)source;
 	(void)usec;
-	if (!pace_is_due(&d->rescans)) {
-		request_rescan(d);
+	if (!walk_is_under_way(&d->rescan_walk)) {
+		if (!pace_is_due(&d->rescans)) {
+			request_rescan(d);
+			return 0;
+		}
+		d->rescan_took_ns = 0;
+		d->is_rescan_due = false;
+	}
+	if (!walk_slice(&d->rescan_walk, scan_process, &scan)) {
+		d->rescan_took_ns += clock_monotonic_ns() - began;
+		rescan_after(d, REAP_REST * WALK_SLICE_NS / 1000);
 		return 0;
 	}
-	procfs_each_pid(scan_process, &scan);
-	pace_ran(&d->rescans, began, RESCAN_REST, 0, UINT64_MAX);
+	d->rescan_took_ns += clock_monotonic_ns() - began;
+	pace_ran(&d->rescans, clock_monotonic_ns() - d->rescan_took_ns, RESCAN_REST, 0, UINT64_MAX);
+	if (d->is_rescan_due)
+		request_rescan(d);
 	return 0;
-}
-
-/* Libraries that may be unused: nobody can open one any more that was deleted; of the others, those
- * that keep their owner's next ones from being probed.
- */
-struct reaping {
-	const struct discovery *d;
-	struct library *candidates[LIBRARIES_MAX];
-	size_t n;
-};
-
-static bool may_be_unused(const struct discovery *d, struct library *library)
-{
-	struct stat st;
-
-	if (fstat(library->fd, &st) < 0)
-		return false;
-	return st.st_nlink == 0 || (d->is_crowded && (library->owner != 0 || library->holder));
-}
-
-/* A mapping may name another device or inode than fstat does: under these it has been seen before.
- */
-static int spare_mapped(const struct procfs_mapping *mapping, void *userdata)
-{
-	struct reaping *reaping = userdata;
-	const struct file_name *ref =
-		file_names_find(&reaping->d->files, mapping->major, mapping->minor, mapping->inode);
-
-	for (size_t i = reaping->n; mapping->inode && i-- > 0;)
-		if (reaping->candidates[i]->inode == mapping->inode ||
-		    (ref && ref->library == reaping->candidates[i]))
-			reaping->candidates[i] = reaping->candidates[--reaping->n];
-	return reaping->n == 0;
-}
-
-static int spare_used(pid_t pid, void *userdata)
-{
-	return procfs_mappings(pid, spare_mapped, userdata) == 1;
 }
 
 /* Returns whether there may be more. */
 static bool reap(struct discovery *d, uint64_t began)
 {
+	struct library *unused;
 	size_t n = 0;
-	struct reaping reaping = {.d = d};
 
-	for (size_t i = 0; i < d->n_libraries; i++)
-		if (may_be_unused(d, d->libraries[i]))
-			reaping.candidates[reaping.n++] = d->libraries[i];
-	if (reaping.n > 0)
-		(void)procfs_each_pid(spare_used, &reaping);
-	while (n < reaping.n && (n == 0 || clock_monotonic_ns() - began < REAP_NS)) {
+	if (reaping_is_idle(&d->reaping))
+		reaping_begin(&d->reaping, &d->files, d->libraries, d->n_libraries, d->is_crowded);
+	if (!reaping_go_on(&d->reaping))
+		return true;
+	while ((n == 0 || clock_monotonic_ns() - began < REAP_NS) &&
+	       (unused = reaping_next(&d->reaping))) {
 		log_limited(LOG_LEVEL_INFO, "%s: nobody uses it any more: its probes are taken out",
-			    reaping.candidates[n]->path);
-		disarm(d, reaping.candidates[n++]);
+			    unused->path);
+		disarm(d, unused);
+		n++;
 	}
 	if (n > 0 && d->is_crowded)
 		request_rescan(d);
-	d->is_crowded = n < reaping.n && d->is_crowded;
-	return n < reaping.n;
+	d->is_crowded = !reaping_is_idle(&d->reaping) && d->is_crowded;
+	return !reaping_is_idle(&d->reaping);
 }
 
 /* Nobody may have written over its functions any more. */
 static void rejoin(struct discovery *d)
 {
+	uint64_t began = clock_monotonic_ns();
+
+	if (d->rules.spares_filtered || !pace_is_due(&d->rejoins))
+		return;
 	for (size_t i = 0; i < d->n_libraries; i++)
 		if (library_is_split(d->libraries[i]))
 			(void)reach_place(d->libraries[i], ++d->numbers, on_reached, d);
+	pace_ran(&d->rejoins, began, RESCAN_REST, 0, UINT64_MAX);
+}
+
+static int look_for_hooks(pid_t pid, void *userdata)
+{
+	struct discovery *d = userdata;
+	struct process *process = tracker_find(d->tracker, pid);
+
+	if (!process || process->partial & 1U << PARTIAL_PATCHED || !reach_inspect(&d->files, pid))
+		return 0;
+	process->partial |= 1U << PARTIAL_PATCHED;
+	notices_partial(&d->tracker->notices, process);
+	return 0;
 }
 
 /* Hooks may be set at any time. */
-static void look_for_hooks(struct discovery *d)
+static void inspect_some(struct discovery *d)
 {
 	uint64_t began = clock_monotonic_ns();
 
 	if (!pace_is_due(&d->inspections))
 		return;
-	table_foreach (&d->tracker->processes, struct process_ref, ref)
-		if (!(ref->process->partial & 1U << PARTIAL_PATCHED) &&
-		    reach_inspect(&d->files, ref->process->pid)) {
-			ref->process->partial |= 1U << PARTIAL_PATCHED;
-			notices_partial(&d->tracker->notices, ref->process);
-		}
+	(void)walk_slice(&d->inspection_walk, look_for_hooks, d);
 	pace_ran(&d->inspections, began, INSPECTION_REST, 0, UINT64_MAX);
 }
 
@@ -575,7 +572,7 @@ static int on_reap(sd_event_source *source, uint64_t usec, void *userdata)
 	bool more = reap(d, began);
 
 	rejoin(d);
-	look_for_hooks(d);
+	inspect_some(d);
 
 	(void)usec;
 	took = (clock_monotonic_ns() - began) / 1000;

@@ -11,7 +11,9 @@
 
 #include "file_names.h"
 #include "library.h"
+#include "reaping.h"
 #include "tracker.h"
+#include "walk.h"
 
 #define LATENCIES 256 /* of the last late mappings, for the median */
 
@@ -32,7 +34,11 @@ struct discovery {
 	struct perf_stream *stream; /* one of the two */
 	struct mapping_stream *bpf_stream;
 	sd_event_source *rescan, *settle, *reap;
-	struct pace rescans, inspections;
+	struct pace rescans, inspections, rejoins;
+	struct walk rescan_walk, inspection_walk;
+	uint64_t rescan_took_ns;
+	bool is_rescan_due; /* since the one under way has begun */
+	struct reaping reaping;
 	bool is_crowded;             /* a file was refused: unused ones are to make room */
 	uint64_t records_lost;       /* mappings that the kernel could not report */
 	uint64_t late;               /* files armed only after somebody had mapped them */

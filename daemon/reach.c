@@ -11,9 +11,9 @@
 #include "process.h"
 #include "reach.h"
 
-struct walk {
+struct users_walk {
 	struct library *library;
-	void (*fn)(struct walk *walk, pid_t pid, enum intact found);
+	void (*fn)(struct users_walk *walk, pid_t pid, enum intact found);
 	pid_t pid;
 	enum intact found; /* the worst of its mappings */
 	bool is_mapped;
@@ -44,7 +44,7 @@ static enum intact worse(enum intact a, enum intact b)
 
 static int on_mapping(const struct procfs_mapping *mapping, void *userdata)
 {
-	struct walk *walk = userdata;
+	struct users_walk *walk = userdata;
 
 	if (!is_of(walk->library, walk->pid, mapping))
 		return 0;
@@ -54,7 +54,7 @@ static int on_mapping(const struct procfs_mapping *mapping, void *userdata)
 }
 
 /* At all of its mappings of the file, as that with the functions may be in pieces. */
-static void look_at(pid_t pid, struct walk *walk)
+static void look_at(pid_t pid, struct users_walk *walk)
 {
 	walk->pid = pid;
 	walk->found = INTACT_YES;
@@ -64,7 +64,7 @@ static void look_at(pid_t pid, struct walk *walk)
 
 static int on_process(pid_t pid, void *userdata)
 {
-	struct walk *walk = userdata;
+	struct users_walk *walk = userdata;
 
 	look_at(pid, walk);
 	if (walk->is_mapped)
@@ -72,7 +72,7 @@ static int on_process(pid_t pid, void *userdata)
 	return 0;
 }
 
-static void count_patched(struct walk *walk, pid_t pid, enum intact found)
+static void count_patched(struct users_walk *walk, pid_t pid, enum intact found)
 {
 	(void)pid;
 	walk->patched += found == INTACT_NO;
@@ -80,7 +80,7 @@ static void count_patched(struct walk *walk, pid_t pid, enum intact found)
 
 static size_t patched_users(struct library *library)
 {
-	struct walk walk = {.library = library, .fn = count_patched};
+	struct users_walk walk = {.library = library, .fn = count_patched};
 
 	(void)procfs_each_pid(on_process, &walk);
 	return walk.patched;
@@ -103,7 +103,7 @@ static unsigned int attach_one(struct library *library, pid_t pid, enum intact f
 	return r == -ENOSPC ? 1U << PARTIAL_LIMIT : 1U << PARTIAL_LATE_ATTACH;
 }
 
-static void place_one(struct walk *walk, pid_t pid, enum intact found)
+static void place_one(struct users_walk *walk, pid_t pid, enum intact found)
 {
 	unsigned int partial = attach_one(walk->library, pid, found);
 
@@ -113,7 +113,7 @@ static void place_one(struct walk *walk, pid_t pid, enum intact found)
 
 static int place_one_by_one(struct library *library, reach_fn fn, void *userdata)
 {
-	struct walk walk = {
+	struct users_walk walk = {
 		.library = library,
 		.fn = place_one,
 		.tell = fn,
@@ -133,7 +133,7 @@ int reach_place(struct library *library, uint32_t fresh, reach_fn fn, void *user
 
 unsigned int reach_add(struct library *library, pid_t pid)
 {
-	struct walk walk = {.library = library};
+	struct users_walk walk = {.library = library};
 
 	look_at(pid, &walk);
 	return walk.is_mapped ? attach_one(library, pid, walk.found) : 0;

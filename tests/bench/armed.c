@@ -64,9 +64,12 @@ static int attach(const struct armed *a, bool multi, const char *path)
 	struct library *library; /* goes with the process */
 	int r = fd < 0 ? -errno : 0;
 
-	for (int family = 0; family < FAMILY_MAX && r >= 0; family++)
-		r = library_attach(a->probes, multi, fd, path, (enum api_family)family,
-				   (uint32_t)family + 1, &library);
+	for (int family = 0; family < FAMILY_MAX && r >= 0; family++) {
+		r = library_open(a->probes, multi, fd, path, (enum api_family)family,
+				 (uint32_t)family + 1, &library);
+		if (r >= 0)
+			r = library_attach(library);
+	}
 	return r;
 }
 
