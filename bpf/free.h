@@ -11,6 +11,7 @@ static __always_inline bool release_begin(struct process_image *p, struct thread
 {
 	struct live_value *value;
 	__u64 id = referent_named(key);
+	struct live_key counted;
 	int state;
 
 	if (!id)
@@ -18,8 +19,11 @@ static __always_inline bool release_begin(struct process_image *p, struct thread
 	state = referent_change(id, REFERENCE_LEAVING, 0, 0, 0);
 	if (state == REFERENT_THERE)
 		th->referent = id;
+	/* Had the process been left meanwhile, there would be one, and the daemon would end it. */
+	counted = referent_key(p, id);
 	value = bpf_map_lookup_elem(&live, key);
-	if (state == REFERENT_NONE && value && value->id == id)
+	if (state == REFERENT_NONE && !bpf_map_lookup_elem(&referents, &counted) && value &&
+	    value->id == id)
 		live_take(p, key, value, &th->taken);
 	return th->referent || th->taken.id;
 }

@@ -27,7 +27,7 @@ def held_by(pid):
     held = set()
     for info in pathlib.Path(f"/proc/{pid}/fdinfo").iterdir():
         try:
-            lines = info.read_text(encoding="utf-8").splitlines()
+            lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:  # closed meanwhile
             continue
         for line in lines:
