@@ -249,8 +249,8 @@ class Workload:
     def line(self):
         return json.loads(self.process.stdout.readline())
 
-    def step(self):
-        self.process.stdin.write("\n")
+    def step(self, line=""):
+        self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
 
     def end(self):

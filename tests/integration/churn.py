@@ -156,8 +156,8 @@ class Churn:
         self.said = self.workload.line()
         self.pid = self.said["pid"]
 
-    def start_round(self):
-        self.workload.step()
+    def start_round(self, times=1):
+        self.workload.step(times)
 
     def goes_on(self):
         """Whether the round is not over yet."""

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A churn whose daemon comes to harm while it goes on, and what must hold after each time."""
+import math
 import random
 import signal
 import subprocess
@@ -25,13 +26,20 @@ class Ordeal:
         self.churn = Churn(workload, directory, "--leave", **how)
         self.options = ("--attach", attach, "--pid", str(self.churn.pid))
         self.restart = lambda: restart(*self.options, binary=binary)
+        began = time.monotonic()
         self.daemon = self.restart()
+        self.starting = time.monotonic() - began
         self.happened = dict.fromkeys(WAYS, 0)
         self.recovered = self.under_load = 0
         began = time.monotonic()
         self.churn.round()
-        self.duration = time.monotonic() - began
+        self.duration, self.times = time.monotonic() - began, 1
         self.compare()
+
+    def outlast(self):
+        """Makes the calls of a round last as long as a daemon takes to end and to start."""
+        self.times = math.ceil(2 * self.starting / self.duration)
+        self.duration *= self.times
 
     def pause(self, longest):
         time.sleep(self.random.random() * longest)
@@ -65,7 +73,7 @@ class Ordeal:
 
     def round(self, how):
         """One round of calls, in the midst of which the daemon comes to harm."""
-        self.churn.start_round()
+        self.churn.start_round(self.times)
         self.pause(self.duration / 2)
         self.harm(how)
         self.under_load += self.churn.goes_on()

@@ -242,6 +242,7 @@ def newborn(daemon, workload, tmp_path):
     """A process that the daemon knows from its start: exec does not tell how long it had lived."""
     watched = Watched.start(workload, tmp_path, daemon)
     watched.cuInit(0)
+    wait_until(lambda: watched.pid in daemon.pids(), "it is found")
     return watched
 
 

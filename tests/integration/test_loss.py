@@ -59,8 +59,8 @@ def test_conserved_between_any_two_calls(start_daemon, workload, tmp_path, binar
     "attach,how,times", [("multi", KILLED, 20), ("perf", KILLED, 2), ("multi", RESTARTED, 8)]
 )
 def test_ended_again_and_again(restart, workload, tmp_path, attach, how, times):
-    calls = CALLS if attach == "multi" else 3 * CALLS  # to last longer than such a start
-    ordeal = Ordeal(restart, workload, tmp_path, attach, seed=1, calls=calls)
+    ordeal = Ordeal(restart, workload, tmp_path, attach, seed=1, calls=CALLS)
+    ordeal.outlast()
     for _ in range(times):
         ordeal.round(how)
     figures = ordeal.figures()

@@ -274,7 +274,11 @@ int main(int argc, char **argv)
 	world_load(options.driver);
 	report();
 	while (fgets(line, sizeof(line), stdin)) {
-		play_round();
+		unsigned long times = strtoul(line, NULL, 10);
+
+		do
+			play_round();
+		while (times-- > 1);
 		report();
 	}
 	return 0;
