@@ -169,6 +169,12 @@ __noinline int physical_end(__u32 api, __s32 result)
 	return 0;
 }
 
+static __always_inline void go_past(struct thread *th, __u64 size)
+{
+	th->extra += size;
+	th->size -= size < th->size ? size : th->size;
+}
+
 /* Takes the mapping at th->extra out of the map, and goes on behind it. Returns whether there is
  * more. Part of a mapping is none.
  */
@@ -196,8 +202,7 @@ __noinline int unmap_step(__u32 i)
 		}
 	}
 	th->spans[i] = span;
-	th->extra += span.size;
-	th->size -= span.size < th->size ? span.size : th->size;
+	go_past(th, span.size);
 	th->unmapped = i + 1;
 	return 1;
 }
@@ -284,8 +289,7 @@ __noinline int unmap_late(void)
 		if (m->made <= th->looked)
 			mapping_end(p, &place, m, COOKIE_API(th->cookie), COUNTER_FREES_MATCHED);
 	}
-	th->extra += size;
-	th->size -= size < th->size ? size : th->size;
+	go_past(th, size);
 	return 1;
 }
 
