@@ -136,13 +136,13 @@ OF_ONE_PROCESS = ["contexts", "context_ends", "pools", "semantics", "streams"]
 # What the probes make of each call does not depend on how the daemon is built, nor do perf links,
 # and those of many libraries, which the kernel takes its time to remove; nor what Prometheus and the
 # dashboard make of the metrics, how leaks grow, and what the script for hosts with a GPU reports.
-# Whose a name was is not always known to a daemon that is slow and busy.
 INTEGRATION_ONCE = [
     *without("integration", *OF_ONE_PROCESS, "api_table"),
     "-k",
     "not perf and not two_threads and not never_return and not SIGKILL-20"
     " and not one_that_comes and not copies_of and not copies_that and not many_threads and not forks",
 ]
+# Likewise; and whose a name was is not always known to a daemon that is slow and busy.
 E2E_ONCE = [
     *without("e2e", "prometheus", "growth", "gpu_script"),
     "-k",
@@ -158,7 +158,8 @@ BESIDE = [
     ("client", lambda: pytest(["tests/unit"], BUILD)),
     ("client, sanitized", lambda: pytest(["tests/unit"], BUILD / "sanitize")),
 ]
-# Steps in a row run at once: the daemon's users take what else goes on on the host for granted.
+# Those of a row run at once, as their tests don't mind others' processes and daemons; the rows one
+# after the other.
 STEPS = [
     [
         (

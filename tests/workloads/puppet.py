@@ -107,7 +107,7 @@ class Patch:
         assert libc.mprotect(page, 2 * mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC) == 0
 
 
-UPROBE_CALLS = 335, 336  # x86-64
+FORBIDDEN = 335, 336, 500  # x86-64: uretprobe, uprobe, and one that there is not
 PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 22, 38, 2
 KILL_PROCESS, ALLOW = 0x80000000, 0x7FFF0000
 LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06  # of classic BPF
@@ -118,8 +118,9 @@ def set_filter():
         struct.pack("<HBBI", *instruction)
         for instruction in (
             (LOAD, 0, 0, 0),  # the number of the call
-            (EQUAL, 2, 0, UPROBE_CALLS[0]),
-            (EQUAL, 1, 0, UPROBE_CALLS[1]),
+            (EQUAL, 3, 0, FORBIDDEN[0]),
+            (EQUAL, 2, 0, FORBIDDEN[1]),
+            (EQUAL, 1, 0, FORBIDDEN[2]),
             (RETURN, 0, 0, ALLOW),
             (RETURN, 0, 0, KILL_PROCESS),
         )
