@@ -34,9 +34,8 @@ static int look_at(const char *path, enum api_family family, void *userdata)
 			snprintf(found->dearest, sizeof(found->dearest), "%s",
 				 api_symbol((enum api)api));
 		}
-		found->functions +=
-			points[api].state == PROBE_SLOW || points[api].state == PROBE_ATTACHED;
 	}
+	found->functions += (unsigned int)probes_wanted(points);
 	return 0;
 }
 

@@ -119,8 +119,8 @@ static void note_reach(struct table *table, const json_t *processes)
 	if (!json_is_integer(processes))
 		return;
 	snprintf(text, sizeof(text),
-		 "in %" JSON_INTEGER_FORMAT " processes, one by one: another has written over "
-		 "functions of it",
+		 "probed one by one: %" JSON_INTEGER_FORMAT " processes, and not those that are "
+		 "patched or seccomp (ps)",
 		 json_integer_value(processes));
 	table_note(table, STYLE_YELLOW, text);
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "aside.h"
@@ -9,7 +8,8 @@
 
 void aside_leave(struct library *library)
 {
-	int r = library->pins ? pins_set_aside(library->pins, library->folder) : -ENOTSUP;
+	int r = library->pins ? pins_set_aside(library->pins, library->folder, library->pin_name)
+			      : -ENOTSUP;
 
 	if (r < 0) {
 		log_warning("%s: taking its probes out though a process has written over functions "

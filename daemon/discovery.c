@@ -50,7 +50,7 @@ static void disarm(struct discovery *d, struct library *library)
 /* Calls of processes that have the file mapped are not seen any more. */
 static int names_library(const struct procfs_mapping *mapping, void *userdata)
 {
-	struct library *library = userdata;
+	const struct library *library = userdata;
 
 	return mapping->inode == library->inode && mapping->executable;
 }
@@ -189,13 +189,13 @@ static void drop_legacy(struct discovery *d)
 	free(TAKE_PTR(d->legacy));
 }
 
-/* Somewhere, something was mapped that was not looked at: look everywhere, but not all the time. */
 static void rescan_after(struct discovery *d, uint64_t usec)
 {
 	if (sd_event_source_set_time_relative(d->rescan, usec) >= 0)
 		sd_event_source_set_enabled(d->rescan, SD_EVENT_ONESHOT);
 }
 
+/* Somewhere, something was mapped that was not looked at: look everywhere, but not all the time. */
 static void request_rescan(struct discovery *d)
 {
 	/* A walk that is under way has passed over some. */
@@ -248,7 +248,7 @@ static int place_anew(struct discovery *d, int fd, const char *path, enum api_fa
 	if (r < 0)
 		return r;
 	library->spares_filtered = d->rules.spares_filtered;
-	r = reach_place(library, 0, on_reached, d);
+	r = reach_place(library, &d->numbers, on_reached, d);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(library);
@@ -285,6 +285,24 @@ static int place(struct discovery *d, pid_t pid, int fd, const struct stat *st, 
 	return r;
 }
 
+static void settle_soon(struct discovery *d)
+{
+	(void)sd_event_source_set_time_relative(d->settle, SETTLE_USEC);
+	(void)sd_event_source_set_enabled(d->settle, SD_EVENT_ONESHOT);
+}
+
+static void say_placed(const struct library *library)
+{
+	if (library_is_split(library) && !library->spares_filtered)
+		log_warning("%s: probed one by one, as a process has written over functions of it",
+			    library->path);
+	else if (library_is_split(library))
+		log_info("probing %s, one process after the other", library->path);
+	else
+		log_info(library->armed_ns ? "probing %s" : "probing %s, as the earlier daemon did",
+			 library->path);
+}
+
 /* Probes an open file, once, which the process has mapped (0: none). Returns 0 with a NULL where
  * there is nothing to probe for good, and a negative errno where that may be different the next
  * time.
@@ -315,15 +333,9 @@ static int arm(struct discovery *d, pid_t pid, int fd, const char *path, enum ap
 	}
 	d->libraries[d->n_libraries++] = library;
 	watch_writes(d, library, fd);
-	(void)sd_event_source_set_time_relative(d->settle, SETTLE_USEC);
-	(void)sd_event_source_set_enabled(d->settle, SD_EVENT_ONESHOT);
+	settle_soon(d);
 	file_names_add(&d->files, major(st.st_dev), minor(st.st_dev), st.st_ino, library, false);
-	if (library_is_split(library))
-		log_warning("%s: probed one by one, as a process has written over functions of it",
-			    path);
-	else
-		log_info(library->armed_ns ? "probing %s" : "probing %s, as the earlier daemon did",
-			 path);
+	say_placed(library);
 	*ret = library;
 	return 0;
 }
@@ -537,8 +549,9 @@ static void rejoin(struct discovery *d)
 	if (d->rules.spares_filtered || !pace_is_due(&d->rejoins))
 		return;
 	for (size_t i = 0; i < d->n_libraries; i++)
-		if (library_is_split(d->libraries[i]))
-			(void)reach_place(d->libraries[i], ++d->numbers, on_reached, d);
+		if (library_is_split(d->libraries[i]) &&
+		    reach_place(d->libraries[i], &d->numbers, on_reached, d) > 0)
+			settle_soon(d);
 	pace_ran(&d->rejoins, began, RESCAN_REST, 0, UINT64_MAX);
 }
 
@@ -571,10 +584,9 @@ static int on_reap(sd_event_source *source, uint64_t usec, void *userdata)
 	uint64_t began = clock_monotonic_ns(), took;
 	bool more = reap(d, began);
 
+	(void)usec;
 	rejoin(d);
 	inspect_some(d);
-
-	(void)usec;
 	took = (clock_monotonic_ns() - began) / 1000;
 	(void)sd_event_source_set_time_relative(source, more ? REAP_REST * took
 							     : MAX(REAP_USEC, REAP_REST * took));
@@ -594,7 +606,6 @@ static int on_disk(const char *path, enum api_family family, void *userdata)
 {
 	/* Neither a FIFO nor a terminal may hold us up. */
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-
 	struct library *library;
 
 	if (fd >= 0)
@@ -683,11 +694,18 @@ static int inspect(pid_t pid, void *userdata)
 	return 0;
 }
 
+/* A mark from before may be of a process that has ended. */
+static void inspect_all(struct discovery *d)
+{
+	for (size_t i = 0; i < d->n_libraries; i++)
+		d->libraries[i]->is_patched = false;
+	(void)procfs_each_pid(inspect, &d->files);
+}
+
 void discovery_stop(struct discovery *d, bool keep)
 {
 	if (!keep)
-		(void)procfs_each_pid(inspect, &d->files);
-
+		inspect_all(d);
 	free(TAKE_PTR(d->legacy));
 	d->rescan = sd_event_source_disable_unref(d->rescan);
 	d->settle = sd_event_source_disable_unref(d->settle);

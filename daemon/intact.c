@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "intact.h"
-#include "link_set.h"
 #include "macro.h"
 #include "remote.h"
 

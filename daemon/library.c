@@ -13,7 +13,7 @@
 #include "log.h"
 #include "macro.h"
 #include "names.h"
-#include "procfs.h"
+#include "pidfd.h"
 
 #define PIN_ARMING "arming"
 
@@ -28,11 +28,7 @@ size_t library_count(const struct library *library, enum api_family family, enum
 
 size_t library_attached(const struct library *library)
 {
-	size_t n = 0;
-
-	for (int api = 0; api < API_MAX; api++)
-		n += probe_is_wanted(&library->points[api]);
-	return n;
+	return probes_wanted(library->points);
 }
 
 static struct link_target target_of(struct library *library)
@@ -196,54 +192,53 @@ int library_attach(struct library *library)
 static struct library_one *one_free(struct library_one *one)
 {
 	link_set_close(&one->links);
+	close(one->pidfd);
 	free(one);
 	return NULL;
-}
-
-static bool has_ended(const struct library_one *one)
-{
-	uint64_t ticks;
-
-	return procfs_start_ticks(one->pid, &ticks) < 0 || ticks != one->start_ticks;
 }
 
 void library_drop_ended(struct library *library)
 {
 	for (size_t i = library->n_ones; i-- > 0;)
-		if (has_ended(library->ones[i])) {
+		if (process_fd_is_over(library->ones[i]->pidfd)) {
 			one_free(library->ones[i]);
 			library->ones[i] = library->ones[--library->n_ones];
 		}
 }
 
-static bool has_one(const struct library *library, pid_t pid)
+bool library_reaches(const struct library *library, pid_t pid)
 {
 	for (size_t i = 0; i < library->n_ones; i++)
 		if (library->ones[i]->pid == pid)
 			return true;
-	return false;
+	return !library_is_split(library);
 }
 
 int library_attach_one(struct library *library, pid_t pid)
 {
 	const struct link_target target = target_of(library);
+	_cleanup_close_ int pidfd = process_fd_open(pid);
 	_cleanup_free_ struct library_one *one = NULL;
 	int r;
 
+	if (pidfd < 0)
+		return pidfd;
+
 	library_drop_ended(library);
-	if (has_one(library, pid))
+	if (library_reaches(library, pid))
 		return 0;
-	if (library->n_ones == LIBRARY_ONES_MAX)
+	if (library->n_ones == LIBRARY_ONES_MAX) {
+		library->ones_refused++;
 		return -ENOSPC;
+	}
 	one = calloc(1, sizeof(*one));
 	if (!one)
 		return -ENOMEM;
 	one->pid = pid;
-	r = procfs_start_ticks(pid, &one->start_ticks);
-	if (r == 0)
-		r = link_set_make(&target, pid, &one->links);
+	r = link_set_make(&target, pid, &one->links);
 	if (r < 0)
 		return r;
+	one->pidfd = TAKE_FD(pidfd);
 	library->ones[library->n_ones++] = TAKE_PTR(one);
 	note_armed(library);
 	return 1;

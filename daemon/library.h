@@ -18,12 +18,14 @@
 #include "probes.h"
 #include "survey.h"
 
+#ifndef LIBRARY_ONES_MAX
 #define LIBRARY_ONES_MAX 64 /* processes that are probed one by one */
+#endif
 
 /* A process that is probed by itself. */
 struct library_one {
 	pid_t pid;
-	uint64_t start_ticks;
+	int pidfd;
 	struct link_set links;
 };
 
@@ -44,9 +46,10 @@ struct library {
 	struct link_set links; /* to every process; empty while it is split */
 	struct library_one *ones[LIBRARY_ONES_MAX];
 	size_t n_ones;
-	bool spares_filtered; /* processes with a seccomp filter are not probed */
-	bool is_patched;      /* a process has written over a function since it was probed there */
-	struct pins *pins;    /* NULL: it ends with the daemon */
+	uint64_t ones_refused;
+	bool spares_filtered;           /* processes with a seccomp filter are not probed */
+	bool is_patched;                /* at the end: a process has written over a probe */
+	struct pins *pins;              /* NULL: it ends with the daemon */
 	const struct probes *probes;    /* that it is attached to */
 	char pin_name[PINS_FOLDER_MAX]; /* which file it is, in which state */
 	char folder[PINS_FOLDER_MAX];   /* of its pins: not yet the above until it is settled */
@@ -67,7 +70,12 @@ int library_attach(struct library *library);
  */
 int library_attach_one(struct library *library, pid_t pid);
 
-/* Probes them in every process again, under another number: for a moment some calls meet both. */
+/* Whether the process's calls meet the probes. */
+bool library_reaches(const struct library *library, pid_t pid);
+
+/* Probes them in every process again, under another number: for a moment some calls meet both. To
+ * be settled then, as what was attached.
+ */
 int library_join(struct library *library, uint32_t number);
 
 /* Lets go of processes that were probed one by one and have ended. */

@@ -11,11 +11,7 @@
 
 size_t link_set_size(const struct link_target *target)
 {
-	size_t n = 0;
-
-	for (int api = 0; api < API_MAX; api++)
-		n += probe_is_wanted(&target->points[api]);
-	return target->multi ? 2 : 2 * n;
+	return target->multi ? 2 : 2 * probes_wanted(target->points);
 }
 
 static int make_multi(const struct link_target *target, const char *path, pid_t pid,

@@ -36,9 +36,4 @@ int link_set_make(const struct link_target *target, pid_t pid, struct link_set *
 /* Takes them out, entries first, so that no call begins that would miss its return. */
 void link_set_close(struct link_set *set);
 
-static inline bool probe_is_wanted(const struct probe_point *point)
-{
-	return point->state == PROBE_ATTACHED || point->state == PROBE_SLOW;
-}
-
 #endif

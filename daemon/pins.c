@@ -291,12 +291,12 @@ int pins_each_folder(const struct pins *p, void (*fn)(const char *name, void *us
 	return each_folder(p->set_fd, ".", fn, userdata);
 }
 
-int pins_set_aside(struct pins *p, const char *name)
+int pins_set_aside(struct pins *p, const char *name, const char *to)
 {
 	char path[PINS_NAME_MAX];
 
 	(void)mkdirat(p->fd, ASIDE, 0700);
-	snprintf(path, sizeof(path), ASIDE "/%s", name);
+	snprintf(path, sizeof(path), ASIDE "/%s", to);
 	return renameat(p->set_fd, name, p->fd, path) < 0 ? -errno : 0;
 }
 
@@ -314,7 +314,6 @@ void pins_remove_aside(struct pins *p, const char *name)
 
 	snprintf(path, sizeof(path), ASIDE "/%s", name);
 	(void)remove_tree(p->fd, path);
-	(void)unlinkat(p->fd, ASIDE, AT_REMOVEDIR);
 }
 
 void pins_remove(struct pins *p, const char *name)
@@ -326,5 +325,6 @@ void pins_remove(struct pins *p, const char *name)
 int pins_remove_all(struct pins *p)
 {
 	(void)remove_others(p, "");
+	(void)unlinkat(p->fd, ASIDE, AT_REMOVEDIR); /* unless there is something in it */
 	return rmdir(p->path) < 0 ? -errno : 0;
 }

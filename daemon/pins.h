@@ -56,8 +56,8 @@ int pins_rename(struct pins *pins, const char *from, const char *to);
 int pins_each_folder(const struct pins *pins, void (*fn)(const char *name, void *userdata),
 		     void *userdata);
 
-/* Moves a folder out of the set, which it outlives; it has a name of no other one there. */
-int pins_set_aside(struct pins *pins, const char *name);
+/* Moves a folder out of the set, which it outlives, to a name of its own. */
+int pins_set_aside(struct pins *pins, const char *name, const char *to);
 int pins_each_aside(const struct pins *pins, void (*fn)(const char *name, void *userdata),
 		    void *userdata);
 void pins_remove_aside(struct pins *pins, const char *name);

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <bpf/bpf.h>
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "macro.h"
+#include "pidfd.h"
 #include "policy.h"
 #include "procfs.h"
 
@@ -81,27 +80,20 @@ static void drop_if_gone(pid_t pid, const struct policy *policy, void *userdata)
 		policy_drop(userdata, pid);
 }
 
-/* Its exit takes the entry out, unless it came before the entry. */
-static bool has_ended(int pidfd)
-{
-	struct pollfd end = {.fd = pidfd, .events = POLLIN};
-
-	return poll(&end, 1, 0) > 0;
-}
-
 int policy_set(const struct probes *probes, pid_t pid, const struct policy *policy)
 {
-	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	_cleanup_close_ int pidfd = process_fd_open(pid);
 	int r;
 
-	if (pidfd < 0) /* EINVAL, and ENOENT since 6.16: it is a thread's id */
-		return errno == EINVAL || errno == ENOENT ? -ESRCH : -errno;
+	if (pidfd < 0)
+		return pidfd == -EINVAL || pidfd == -ENOENT ? -ESRCH : pidfd;
 	r = update(probes_policies_fd(probes), (uint32_t)pid, policy);
 	if (r == -E2BIG) {
 		each(probes, drop_if_gone, (void *)probes);
 		r = update(probes_policies_fd(probes), (uint32_t)pid, policy);
 	}
-	if (r == 0 && has_ended(pidfd)) {
+	/* Its exit takes the entry out, unless it came before the entry. */
+	if (r == 0 && process_fd_is_over(pidfd)) {
 		policy_drop(probes, pid);
 		r = -ESRCH;
 	}

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "buffer.h"
@@ -12,6 +11,7 @@
 #include "log.h"
 #include "macro.h"
 #include "names.h"
+#include "pidfd.h"
 #include "process.h"
 #include "procfs.h"
 #include "stack_names.h"
@@ -69,8 +69,8 @@ struct process *process_new(pid_t pid, struct quotas *quotas)
 		return NULL;
 	p->pid = pid;
 	p->quotas = quotas;
-	p->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	p->is_gone = p->pidfd < 0 && errno == ESRCH;
+	p->pidfd = process_fd_open(pid);
+	p->is_gone = p->pidfd == -ESRCH;
 	p->uid = (uid_t)-1;
 	p->attached_at = clock_unix();
 	table_init(&p->allocs, sizeof(struct alloc));

@@ -144,7 +144,7 @@ struct process {
 	uint32_t time_second;
 
 	bool is_gone; /* had ended when it was looked at first */
-	int pidfd;    /* readable when the process has ended; -1 where it could not be had */
+	int pidfd;    /* readable when the process has ended; negative where it could not be had */
 	sd_event_source *ended;
 };
 

@@ -96,8 +96,10 @@ static unsigned int attach_one(struct library *library, pid_t pid, enum intact f
 		return 1U << PARTIAL_PATCHED;
 	r = library_attach_one(library, pid);
 	if (r < 0 && r != -ESRCH)
-		log_limited(LOG_LEVEL_WARNING, "%s: not probed in process %d: %s", library->path,
-			    pid, strerror(-r));
+		log_limited(
+			LOG_LEVEL_WARNING, "%s: not probed in process %d: %s", library->path, pid,
+			r == -ENOSPC ? "as many others are probed one by one as there is room for"
+				     : strerror(-r));
 	if (r == 0) /* it was before */
 		return 0;
 	return r == -ENOSPC ? 1U << PARTIAL_LIMIT : 1U << PARTIAL_LATE_ATTACH;
@@ -124,17 +126,23 @@ static int place_one_by_one(struct library *library, reach_fn fn, void *userdata
 	return procfs_each_pid(on_process, &walk);
 }
 
-int reach_place(struct library *library, uint32_t fresh, reach_fn fn, void *userdata)
+int reach_place(struct library *library, uint32_t *numbers, reach_fn fn, void *userdata)
 {
+	int r;
+
 	if (library->spares_filtered || patched_users(library) > 0)
 		return place_one_by_one(library, fn, userdata);
-	return library->n_ones > 0 ? library_join(library, fresh) : library_attach(library);
+	r = library->n_ones > 0 ? library_join(library, ++*numbers) : library_attach(library);
+	return r < 0 ? r : 1;
 }
 
 unsigned int reach_add(struct library *library, pid_t pid)
 {
 	struct users_walk walk = {.library = library};
 
+	library_drop_ended(library);
+	if (library_reaches(library, pid))
+		return 0;
 	look_at(pid, &walk);
 	return walk.is_mapped ? attach_one(library, pid, walk.found) : 0;
 }
@@ -156,7 +164,9 @@ static int inspect_mapping(const struct procfs_mapping *mapping, void *userdata)
 	if (!name || !name->library ||
 	    intact_look(i->pid, mapping, name->library->points) != INTACT_NO)
 		return 0;
-	name->library->is_patched = i->is_patched = true;
+	i->is_patched = true;
+	if (library_reaches(name->library, i->pid))
+		name->library->is_patched = true;
 	return 0;
 }
 

@@ -123,6 +123,18 @@ static void write_quotas(struct json_writer *out, const struct quotas *q)
 #undef X
 }
 
+/* Of the library with the most. */
+static void write_one_by_one(struct json_writer *out, const struct discovery *d)
+{
+	uint64_t most = 0, refused = 0;
+
+	for (size_t i = 0; i < d->n_libraries; i++) {
+		most = MAX(most, d->libraries[i]->n_ones);
+		refused += d->libraries[i]->ones_refused;
+	}
+	write_limit(out, "one_by_one", LIBRARY_ONES_MAX, most, refused);
+}
+
 static void write_tables(struct json_writer *out, const struct subject *s,
 			 const uint64_t counters[COUNTER_SLOTS])
 {
@@ -147,6 +159,7 @@ static void write_tables(struct json_writer *out, const struct subject *s,
 	write_shared(out, t, counters);
 	write_quotas(out, &t->quotas);
 	write_limit(out, "policies", POLICIES_MAX, policy_count(t->probes), t->admission.refused);
+	write_one_by_one(out, s->discovery);
 	write_limit(out, "watchers", WATCHERS_MAX, t->watch.count, t->watch.refused);
 	write_limit(out, "watch_queue", WATCH_QUEUE, watch_fullest(&t->watch), t->watch.dropped);
 	jw_end_array(out);

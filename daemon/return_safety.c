@@ -78,17 +78,14 @@ static int find_offset(const struct procfs_mapping *mapping, void *userdata)
 
 static int attach(bool multi, int program, pid_t pid)
 {
-	const unsigned long *offsets;
-	unsigned long offset;
 	uint64_t at = 0;
 	int r = procfs_mappings(getpid(), find_offset, &at);
+	const unsigned long offset = at;
 
 	if (r < 0)
 		return r;
-	offset = at;
-	offsets = &offset;
-	return multi ? link_multi(program, OWN_BINARY, true, offsets, NULL, 1, pid)
-		     : link_perf(program, OWN_BINARY, true, at, 0, pid);
+	return multi ? link_multi(program, OWN_BINARY, true, &offset, NULL, 1, pid)
+		     : link_perf(program, OWN_BINARY, true, offset, 0, pid);
 }
 
 /* A list as strict as any service's. */

@@ -3,6 +3,8 @@
 #ifndef SRTLEAK_SURVEY_H
 #define SRTLEAK_SURVEY_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "api.h"
@@ -25,6 +27,20 @@ struct probe_point {
 	int alias_of;                 /* PROBE_ALIAS: row */
 	int error;                    /* PROBE_FAILED: negative errno */
 };
+
+static inline bool probe_is_wanted(const struct probe_point *point)
+{
+	return point->state == PROBE_ATTACHED || point->state == PROBE_SLOW;
+}
+
+static inline size_t probes_wanted(const struct probe_point points[API_MAX])
+{
+	size_t n = 0;
+
+	for (int api = 0; api < API_MAX; api++)
+		n += probe_is_wanted(&points[api]);
+	return n;
+}
 
 /* Looks at an open file without changing anything. -ENOENT: exports none of the family's functions.
  */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 
 #include "clock.h"
 #include "macro.h"
 #include "names.h"
+#include "pidfd.h"
 #include "watch.h"
 
 #define RESERVED 64U /* the last places of a queue are for starts and exits */
@@ -15,7 +15,7 @@ struct watcher {
 	struct watch *watch;
 	pid_t pid;            /* 0: every process */
 	uint64_t start_ticks; /* with the pid, who it is */
-	int pidfd;            /* tells exec from exit; -1 where it could not be had */
+	int pidfd;            /* tells exec from exit; negative where it could not be had */
 	bool left;            /* nobody tracks it any more, by a person's word or a rule */
 	bool untracked;   /* the process has ended, or runs something else that is not tracked */
 	uint64_t dropped; /* since the last record of the queue */
@@ -275,13 +275,11 @@ bool watcher_take(struct watcher *w, struct watch_record *ret)
 
 static bool has_ended(const struct watcher *w)
 {
-	struct pollfd end = {.fd = w->pidfd, .events = POLLIN};
-
 	if (w->left)
 		return true;
 	if (w->pid == 0 || !w->untracked)
 		return false;
-	return w->pidfd < 0 || poll(&end, 1, 0) > 0;
+	return w->pidfd < 0 || process_fd_is_over(w->pidfd);
 }
 
 bool watcher_is_over(const struct watcher *w)

@@ -2,12 +2,16 @@
 """Processes that write over functions in their own memory, as hooking tools do (UCX, Frida): a probe
 on such code would end them.
 """
+import signal
+
 import pytest
-from conftest import BIN, wait_until
+from conftest import built_as, wait_until
 from puppet import OUT, Puppet, partial
 
 MIB = 1 << 20
 HOOKED = 42  # what the hook returns
+NARROW = built_as("narrow")  # probes two processes one by one, and no more (tests.mk)
+LEFT = "taking its probes out though"
 
 
 @pytest.fixture
@@ -43,16 +47,17 @@ def test_patched_before(start_puppet, start_daemon, length):
     assert "patched" not in partial(daemon, other.pid)
     assert "patched" in partial(daemon, patched.pid)
     daemon.stop()
+    assert LEFT not in daemon.log(), "there are none of ours in it"
     patched.cudaMalloc(OUT, MIB, fails=HOOKED)
     patched.cudaMallocHost(OUT, MIB)
     other.cudaMalloc(OUT, MIB)
 
 
-def test_one_that_comes_while_another_is_patched(start_puppet, start_daemon, length):
+def test_one_that_comes_while_another_is_patched(start_puppet, start_daemon, bpffs, length):
     """It is late, as it is probed by itself; once the other has ended nobody is any more."""
-    patched = start_puppet()
+    patched, pins = start_puppet(), bpffs / f"comes-{length}"
     patched.patch("cuMemAlloc_v2", length, HOOKED)
-    daemon = start_daemon()
+    daemon = start_daemon(pins=pins)
     late = start_puppet()
     wait_until(lambda: partial(daemon, late.pid) == ["late_attach"], "it is found")
     held = [late.cudaMalloc(OUT, MIB) for _ in range(3)]
@@ -73,6 +78,49 @@ def test_one_that_comes_while_another_is_patched(start_puppet, start_daemon, len
     wait_until(lambda: daemon.allocs(late.pid) == [], "what it freed is gone")
     late.cudaMalloc(OUT, MIB)
     wait_until(lambda: len(daemon.allocs(late.pid)) == 1, "it is seen once")
+    wait_until(lambda: not list(pins.glob("*/unsettled_*")), "a next daemon can adopt the probes")
+
+
+def test_killed_while_one_is_patched(start_puppet, restart, length):
+    """Its successor looks again, and has what was pinned of other libraries."""
+    patched, other = start_puppet(), start_puppet()
+    patched.patch("cudaMalloc", length, HOOKED)
+    daemon = restart()
+    wait_until(lambda: {patched.pid, other.pid} <= daemon.pids(), "both are found")
+    other.cudaMalloc(OUT, MIB)
+
+    def meanwhile():
+        patched.cudaMalloc(OUT, MIB, fails=HOOKED)
+        patched.cudaMallocHost(OUT, MIB)
+        other.cudaMalloc(OUT, MIB)
+
+    daemon = restart.again(daemon, signal.SIGKILL, meanwhile=meanwhile)
+    patched.cudaMalloc(OUT, MIB, fails=HOOKED)
+    other.cudaMalloc(OUT, MIB)
+    wait_until(lambda: len(daemon.allocs(other.pid)) == 3, "through the driver too, meanwhile")
+    assert sorted(a["api"] for a in daemon.allocs(other.pid))[0] == "cuMemAlloc_v2"
+    assert "patched" in partial(daemon, patched.pid)
+
+
+def test_more_than_are_probed_one_by_one(start_puppet, start_daemon):
+    patched = start_puppet()
+    patched.patch("cudaMalloc", 5, HOOKED)
+    others = [start_puppet() for _ in range(3)]
+    daemon = start_daemon(binary=NARROW)
+    wait_until(lambda: {o.pid for o in others} <= daemon.pids(), "they are found")
+    (marked,) = [o for o in others if "limit" in partial(daemon, o.pid)]
+    marked.cudaMallocHost(OUT, MIB)
+    assert [a["api"] for a in daemon.allocs(marked.pid)] == ["cuMemAllocHost_v2"]
+    (limit,) = [x for x in daemon.ctl("status")["limits"] if x["name"] == "one_by_one"]
+    assert limit["limit"] == limit["used"] == 2 and limit["refused"] > 0
+    others.remove(marked)
+    others[0].end()
+
+    def is_probed():
+        marked.cudaMalloc(OUT, MIB)
+        return "cudaMalloc" in [a["api"] for a in daemon.allocs(marked.pid)]
+
+    wait_until(is_probed, "it has the other's room")
 
 
 def test_patched_after(start_puppet, start_daemon, bpffs, length):
@@ -98,4 +146,18 @@ def test_patched_after(start_puppet, start_daemon, bpffs, length):
     puppet.cudaMalloc(OUT, MIB)
     puppet.end()
     start_daemon(pins=pins).stop()
+    assert not pins.exists()
+
+
+def test_patched_one_has_ended(start_puppet, start_daemon, bpffs):
+    """Then nothing need stay, though others map the library."""
+    pins = bpffs / "ended"
+    daemon = start_daemon(pins=pins)
+    patched, _ = start_puppet(), start_puppet()
+    wait_until(lambda: patched.pid in daemon.pids(), "it is found")
+    patched.patch("cudaMalloc", 5, HOOKED)
+    wait_until(lambda: "patched" in partial(daemon, patched.pid), "it is marked")
+    patched.end()
+    wait_until(lambda: patched.pid not in daemon.pids(), "it has ended")
+    daemon.stop()
     assert not pins.exists()
