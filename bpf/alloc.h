@@ -46,7 +46,7 @@ static __always_inline enum store live_store(const struct live_key *key,
 	if (value->kind == KIND_IPC && open_again(key->addr, key->space))
 		return STORE_AGAIN;
 	supersede(key->addr, key->space);
-	return bpf_map_update_elem(&live, key, value, BPF_ANY) ? STORE_FULL : STORED;
+	return bpf_map_update_elem(&live, key, value, BPF_NOEXIST) ? STORE_FULL : STORED;
 }
 
 static __always_inline bool may_store(struct process_image *p, const struct live_key *key)

@@ -146,9 +146,10 @@ __noinline int end_free(__u32 api, __s32 result)
 {
 	struct caller c;
 
-	if (caller_find(&c, api))
-		free_end(c.task, c.p, c.th, c.row, result);
-	return 0;
+	if (!caller_find(&c, api))
+		return 0;
+	free_end(c.task, c.p, c.th, c.row, result);
+	return 1;
 }
 
 /* … one that unmaps, … */
@@ -193,7 +194,8 @@ __noinline int end_other(__u32 api, __s32 result)
 	return 0;
 }
 
-static __always_inline void end_call(struct pt_regs *ctx, struct process_image *p,
+/* False where a free found the process left meanwhile. */
+static __always_inline bool end_call(struct pt_regs *ctx, struct process_image *p,
 				     struct thread *th, const volatile struct api_row *row)
 {
 	__u32 api = COOKIE_API(th->cookie);
@@ -207,8 +209,7 @@ static __always_inline void end_call(struct pt_regs *ctx, struct process_image *
 			alloc_end(ctx, p, th, row);
 		break;
 	case ACTION_FREE:
-		end_free(api, result);
-		break;
+		return end_free(api, result);
 	case ACTION_RETAIN:
 	case ACTION_MAP:
 		physical_end(api, result);
@@ -224,6 +225,7 @@ static __always_inline void end_call(struct pt_regs *ctx, struct process_image *
 		end_other(api, result);
 		break;
 	}
+	return true;
 }
 
 /* The return of a context's call, if its entry was seen. */
@@ -278,9 +280,7 @@ int api_return(struct pt_regs *ctx)
 		return 0;
 	}
 	p = process_find(task);
-	if (p && p->image == th->image)
-		end_call(ctx, p, th, row);
-	else if (th->taken.id)
+	if (!(p && p->image == th->image && end_call(ctx, p, th, row)) && th->taken.id)
 		report_freed(task, th, row);
 	th->taken.id = 0;
 	return 0;

@@ -37,7 +37,7 @@ static __always_inline bool forget_allocation(const struct forget *wanted,
 }
 
 /* What is left of an image that is over when its allocations are not: a call had it in hand, which
- * did not return before.
+ * did not return before, or has ended it and came too late to count that.
  */
 static __always_inline bool forget_referent(const struct live_key *key)
 {
@@ -50,8 +50,7 @@ static __always_inline bool forget_referent(const struct live_key *key)
 	name.addr = referent->name;
 	name.space = referent->space;
 	is_joined = referent->is_joined;
-	is_in_hand = referent->value.kind != KIND_NONE && references_of(referent->refs) &&
-		     !live_has(&name, key->addr);
+	is_in_hand = referent->value.kind != KIND_NONE && !live_has(&name, key->addr);
 	if (!forget_handle(&referents, key))
 		return false;
 	if (is_in_hand && is_joined) /* it was no allocation by itself */

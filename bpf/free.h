@@ -114,8 +114,10 @@ __noinline int taken_undo(__u32 api, __s32 result)
 	struct live_key key = {};
 	struct caller c;
 
-	if (!caller_find(&c, api))
+	if (!caller_find(&c, api)) {
+		count(COUNTER_ENDED); /* with its process, which was left */
 		return 0;
+	}
 	key = handle_key(c.p, c.row->space, c.th->pointer);
 	live_undo(c.p, &key, &c.th->taken, COOKIE_API(c.th->cookie), result);
 	return 0;

@@ -68,7 +68,7 @@ static void drop_image(struct admission *a, pid_t pid, uint64_t start_ticks)
 
 	if (probes_drop_image(a->probes, pid, start_ticks, &image) < 0)
 		return;
-	a->has_dropped = true;
+	a->has_dropped = a->may_be_held = true;
 	if (table_add(&a->dropped[0], image, &entry) < 0)
 		log_warning("process %d: not enough memory to forget it", pid);
 }
@@ -142,6 +142,13 @@ bool admission_admits(struct admission *a, pid_t pid)
 		ignore_by_rule(a, pid, ticks);
 	drop_image(a, pid, ticks);
 	return false;
+}
+
+void admission_settle(struct admission *a)
+{
+	if (a->may_be_held)
+		probes_wait();
+	a->may_be_held = false;
 }
 
 bool admission_is_dropped(const struct admission *a, uint32_t image)

@@ -21,6 +21,7 @@ struct admission {
 	const struct scope *scope;
 	uint64_t refused;       /* processes that the kernel's table had no room for */
 	bool has_dropped;       /* images, since the tracker has looked */
+	bool may_be_held;       /* one of them, by a probe that runs */
 	bool narrowed;          /* to processes that a person has named */
 	uint64_t unseen_before; /* ticks: an earlier daemon was, so older ones were not recorded */
 	/* Images whose records were taken back, of this period and the one before: news of them may
@@ -46,6 +47,11 @@ int admission_decree(struct admission *a, pid_t pid, enum verdict verdict, enum 
 
 /* Whether a process is to be tracked. If not, the kernel knows it from now on. */
 bool admission_admits(struct admission *a, pid_t pid);
+
+/* To be called before records of images that were dropped are taken out: nothing is added to them
+ * any more then. Waits where one was dropped since the last call.
+ */
+void admission_settle(struct admission *a);
 
 /* Whether the image's records were taken back, so that news of it are old. */
 bool admission_is_dropped(const struct admission *a, uint32_t image);

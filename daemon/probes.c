@@ -189,6 +189,23 @@ int probes_drop_image(const struct probes *p, pid_t pid, uint64_t start_ticks, u
 	return 0;
 }
 
+/* The kernel waits for all programs that run after a map inside a map was replaced (5.0 and later),
+ * and for no other change of a map.
+ */
+void probes_wait(void)
+{
+	uint32_t key = 0;
+	_cleanup_close_ int inner = bpf_map_create(BPF_MAP_TYPE_ARRAY, NULL, 4, 4, 1, NULL);
+	LIBBPF_OPTS(bpf_map_create_opts, options, .inner_map_fd = (uint32_t)inner);
+	_cleanup_close_ int outer =
+		inner < 0 ? -1
+			  : bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, NULL, 4, 4, 1, &options);
+
+	if (outer < 0 || bpf_map_update_elem(outer, &key, &inner, BPF_ANY) < 0)
+		log_limited(LOG_LEVEL_WARNING, "not waited for calls under way: %s",
+			    strerror(errno));
+}
+
 int probes_set_python(const struct probes *p, pid_t pid, const struct python_target *target)
 {
 	uint32_t key = (uint32_t)pid;

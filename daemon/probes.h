@@ -53,6 +53,11 @@ uint32_t probes_last_image(const struct probes *p); /* number handed out last */
  */
 int probes_drop_image(const struct probes *p, pid_t pid, uint64_t start_ticks, uint32_t *ret_image);
 
+/* Waits, some ten milliseconds, until the probes that run now are through: they may have found what
+ * is gone from the maps by now.
+ */
+void probes_wait(void);
+
 const struct grants *probes_grants(const struct probes *p);
 
 int probes_policies_fd(const struct probes *p); /* the map, for policy.h */

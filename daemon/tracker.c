@@ -97,6 +97,7 @@ int tracker_untrack(struct tracker *t, pid_t pid)
 	int r = admission_decree(&t->admission, pid, VERDICT_IGNORE, WORD_PERSON);
 	struct process *p = tracker_find(t, pid);
 
+	admission_settle(&t->admission);
 	if (r >= 0 && p)
 		roster_leave(t, p);
 	return r;
@@ -105,7 +106,7 @@ int tracker_untrack(struct tracker *t, pid_t pid)
 void tracker_rescope(struct tracker *t)
 {
 	_cleanup_free_ pid_t *pids = calloc(t->processes.count + 1, sizeof(*pids));
-	size_t n = 0;
+	size_t n = 0, leaving = 0;
 
 	if (!pids) {
 		log_error("not enough memory to apply the rules to known processes");
@@ -115,7 +116,10 @@ void tracker_rescope(struct tracker *t)
 		pids[n++] = ref->process->pid;
 	for (size_t i = 0; i < n; i++)
 		if (!admission_admits(&t->admission, pids[i]))
-			roster_leave(t, tracker_find(t, pids[i]));
+			pids[leaving++] = pids[i];
+	admission_settle(&t->admission);
+	for (size_t i = 0; i < leaving; i++)
+		roster_leave(t, tracker_find(t, pids[i]));
 }
 
 void tracker_executed(struct tracker *t, pid_t pid, uint64_t time_ns)
@@ -150,6 +154,7 @@ static void disown(struct tracker *t, const struct event *event)
 		t->is_behind = true; /* what it had is still there, and none of it is known */
 	if (event->type != EVENT_ALLOC || put_off_holds(&t->put_off, (pid_t)event->tgid))
 		return;
+	admission_settle(&t->admission);
 	probes_forget(t->probes, &key, 1);
 	probes_forget_stack(t->probes, event->image, event->stack);
 }
@@ -463,6 +468,7 @@ static void repair(struct tracker *t, bool more)
 	int r = -ENOMEM;
 
 	t->is_behind = more;
+	admission_settle(&t->admission);
 	if (repair) {
 		repair->sweep.pool = repair_pool;
 		repair->sweep.before = &t->ended;
@@ -498,6 +504,7 @@ static void sweep_litter(struct tracker *t)
 
 	if (!repair)
 		return; /* later */
+	admission_settle(&t->admission);
 	if (probes_each_image(t->probes, note_running, repair) == 0)
 		(void)sweep_run(&repair->sweep);
 	repair_done(repair);
