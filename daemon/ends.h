@@ -25,4 +25,12 @@ void ends_clear(struct ends *ends);
 void ends_note(struct ends *ends, pid_t pid, uint64_t time_ns);
 bool ends_outdate(const struct ends *ends, pid_t pid, uint64_t news_ns);
 
+/* The process that started then exits. Since Linux 6.16 that is said while its memory is there yet,
+ * and whoever looks then would take it for a new one.
+ */
+void ends_exits(struct ends *ends, pid_t pid, uint64_t start_ticks);
+
+/* When the process of that pid which exits has started; 0: none is known to. */
+uint64_t ends_exiting(const struct ends *ends, pid_t pid);
+
 #endif

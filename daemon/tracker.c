@@ -6,6 +6,7 @@
 #include "log.h"
 #include "macro.h"
 #include "names.h"
+#include "procfs.h"
 #include "roster.h"
 #include "sweep.h"
 #include "symbols.h"
@@ -63,6 +64,13 @@ bool tracker_puts_off(const struct tracker *t, pid_t pid)
 	return put_off_holds(&t->put_off, pid);
 }
 
+static bool is_exiting(const struct tracker *t, pid_t pid)
+{
+	uint64_t exiting = ends_exiting(&t->ends, pid), ticks;
+
+	return exiting && procfs_start_ticks(pid, &ticks) == 0 && ticks == exiting;
+}
+
 struct process *tracker_discover(struct tracker *t, pid_t pid, unsigned int partial, bool was_armed,
 				 uint64_t time_ns)
 {
@@ -71,7 +79,7 @@ struct process *tracker_discover(struct tracker *t, pid_t pid, unsigned int part
 	/* It may have become another program since, which its events say. */
 	for (int turn = 0; p && p->image && turn < TURNS_MAX && probes_consume(t->probes); turn++)
 		p = tracker_find(t, pid);
-	if (!p && ends_outdate(&t->ends, pid, time_ns))
+	if (!p && (ends_outdate(&t->ends, pid, time_ns) || is_exiting(t, pid)))
 		return NULL;
 	p = roster_current(t, pid, time_ns);
 	if (!p)
@@ -239,8 +247,11 @@ void tracker_event(const struct event *event, void *userdata)
 	case EVENT_POOL_SIZE:
 		pools_event(&p->pools, event);
 		break;
-	case EVENT_EXEC:
 	case EVENT_EXIT:
+		ends_exits(&t->ends, p->pid, p->start_ticks);
+		roster_end(t, p, event->time_ns, event->size);
+		break;
+	case EVENT_EXEC:
 		roster_end(t, p, event->time_ns, event->size);
 		break;
 	case EVENT_START:

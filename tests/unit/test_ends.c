@@ -28,6 +28,22 @@ static void test_older_and_newer(void **state)
 	assert_false(ends_outdate(&ends, 10, 1));
 }
 
+static void test_exit(void **state)
+{
+	struct ends ends;
+
+	(void)state;
+	ends_init(&ends);
+	ends_note(&ends, 10, 100);
+	assert_int_equal(ends_exiting(&ends, 10), 0);
+	ends_exits(&ends, 10, 7);
+	ends_note(&ends, 10, 200);
+	assert_int_equal(ends_exiting(&ends, 10), 7);
+	assert_true(ends_outdate(&ends, 10, 199));
+	assert_int_equal(ends_exiting(&ends, 11), 0);
+	ends_clear(&ends);
+}
+
 static void test_bound(void **state)
 {
 	struct ends ends;
@@ -46,6 +62,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_older_and_newer),
+		cmocka_unit_test(test_exit),
 		cmocka_unit_test(test_bound),
 	};
 
