@@ -279,7 +279,7 @@ static int try_adopt(struct pins *pins, const struct srtleak_bpf *s, uint64_t ha
 		    strerror(-r));
 	object_close(object);
 	empty(object);
-	pins_remove_all(pins);
+	pins_remove_sets(pins);
 	return pins_choose(pins, hash, &removed);
 }
 

@@ -322,9 +322,14 @@ void pins_remove(struct pins *p, const char *name)
 		(void)remove_tree(p->set_fd, name);
 }
 
-int pins_remove_all(struct pins *p)
+void pins_remove_sets(struct pins *p)
 {
 	(void)remove_others(p, "");
+}
+
+int pins_remove_all(struct pins *p)
+{
+	pins_remove_sets(p);
 	(void)unlinkat(p->fd, ASIDE, AT_REMOVEDIR); /* unless there is something in it */
 	return rmdir(p->path) < 0 ? -errno : 0;
 }

@@ -65,6 +65,9 @@ void pins_remove_aside(struct pins *pins, const char *name);
 /* Removes a pin, or a folder with all that is in it. */
 void pins_remove(struct pins *pins, const char *name);
 
+/* Every set, and not the directory. */
+void pins_remove_sets(struct pins *pins);
+
 /* Removes every set, then the directory; what else is in it is left alone. Returns 0 or what
  * removing the directory says: -ENOTEMPTY, -EBUSY for a mount point, …
  */

@@ -300,6 +300,10 @@ def test_pins_that_do_not_fit(restart, workload, tamper):
     process = leak(workload)
     step_to(process, "allocated")
     count_is(daemon, process.pid, COUNT)
+    assert daemon.stop(signal.SIGUSR1) == 0
+    daemon = restart()
+    assert "does not fit" not in daemon.log(), "what was pinned afresh does"
+    count_is(daemon, process.pid, COUNT)
 
 
 def test_half_of_a_library(restart, workload):
