@@ -4,6 +4,11 @@
 #ifndef SRTLEAK_SHARE_OUT_H
 #define SRTLEAK_SHARE_OUT_H
 
+static __always_inline __u32 share_taken(__u32 used)
+{
+	return (__s32)used < 0 ? 0 : used; /* another's return has come before its own taking */
+}
+
 /* Takes from the shared part for one who holds `own` of it. Added first and taken back if it was
  * too much, so that those who come at once do not all find the same room.
  */
@@ -15,8 +20,8 @@ static __always_inline bool share_take(__u32 slot, enum shared pool, __u32 own, 
 
 	if (!host || !user)
 		return false;
-	total = __sync_fetch_and_add(&host->used[pool], n);
-	mine = __sync_fetch_and_add(&user->used[pool], n);
+	total = share_taken(__sync_fetch_and_add(&host->used[pool], n));
+	mine = share_taken(__sync_fetch_and_add(&user->used[pool], n));
 	if (share_allows(shared_entries(pool), total,
 			 slot == SHARE_ROOT && shared_own(pool) ? 0 : mine, own, n))
 		return true;
@@ -47,7 +52,7 @@ static __always_inline __u32 beyond_own(enum shared pool, __u32 held)
 static __always_inline bool grant_take(__u32 image, enum shared pool, __u32 n)
 {
 	struct grant *grant = bpf_map_lookup_elem(&grants, &image);
-	__u32 held, own, more;
+	__u32 held, own, more, less;
 
 	if (!grant)
 		return false;
@@ -56,7 +61,13 @@ static __always_inline bool grant_take(__u32 image, enum shared pool, __u32 n)
 	more = beyond_own(pool, held + n) - own;
 	if (!more || share_take(grant->slot, pool, own, more))
 		return true;
-	__sync_fetch_and_add(&grant->used[pool], -n);
+	held = __sync_fetch_and_add(&grant->used[pool], -n);
+	less = beyond_own(pool, held) - beyond_own(pool, held - n);
+	/* Others that came and went meanwhile have taken less, or returned more, for what was there
+	 * for a moment.
+	 */
+	if (less != more)
+		share_return(grant->slot, pool, less - more);
 	return false;
 }
 

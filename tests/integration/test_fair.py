@@ -15,6 +15,8 @@ from conftest import BIN, BUILD, SIM, as_entries, built_as, read_ledger, wait_un
 from puppet import OUT, PROGRAM, Puppet, properties
 
 PYTHON = "/usr/bin/python3"
+EDGE = BUILD / "workloads" / "edge"
+EDGE_COUNT = 3000  # of each thread
 GREEDY = BUILD / "workloads" / "greedy"
 NARROW = built_as("narrow")
 NARROW_LIVE_OWN, NARROW_HANDLES = 64, 16384
@@ -453,6 +455,20 @@ def test_process_that_is_refused_and_admitted_later(start_fair, playground, bpff
     devices = {a["size"] // MIB: a["device"] for a in narrow.allocs(puppet.pid)}
     assert devices == {2: 0, 3: None, 4: 0, 5: 1}  # the runtime chooses at its first call
     assert partial(narrow, puppet.pid) == both
+
+
+def test_threads_at_the_edge_of_what_is_their_own(start_daemon, workload):
+    """Nobody is refused, and all is returned: who takes and who returns meet at the shared part."""
+    process = workload(EDGE, EDGE_COUNT)
+    process.line()
+    daemon = start_daemon("--pid", str(process.pid))
+    process.step()
+    process.line()
+    wait_until(lambda: daemon.allocs(process.pid) == [], "all of it is released")
+    status = daemon.ctl("status")
+    assert status["calls"]["frees_matched"] == status["calls"]["allocs_seen"] > 0
+    assert lost(daemon, "handles") == lost(daemon, "process_limit") == 0
+    assert_conserved(status)
 
 
 @pytest.mark.parametrize("kept", [0, 1])
