@@ -146,8 +146,7 @@ bool admission_admits(struct admission *a, pid_t pid)
 
 void admission_settle(struct admission *a)
 {
-	if (a->may_be_held)
-		probes_wait();
+	probes_wait();
 	a->may_be_held = false;
 }
 

@@ -48,8 +48,8 @@ int admission_decree(struct admission *a, pid_t pid, enum verdict verdict, enum 
 /* Whether a process is to be tracked. If not, the kernel knows it from now on. */
 bool admission_admits(struct admission *a, pid_t pid);
 
-/* To be called before records of images that were dropped are taken out: nothing is added to them
- * any more then. Waits where one was dropped since the last call.
+/* Waits until no probe that runs has an image that was dropped before: nothing is added to its
+ * records any more, so that they can be taken out.
  */
 void admission_settle(struct admission *a);
 

@@ -217,20 +217,19 @@ bool library_reaches(const struct library *library, pid_t pid)
 int library_attach_one(struct library *library, pid_t pid)
 {
 	const struct link_target target = target_of(library);
-	_cleanup_close_ int pidfd = process_fd_open(pid);
+	_cleanup_close_ int pidfd = -1;
 	_cleanup_free_ struct library_one *one = NULL;
 	int r;
 
-	if (pidfd < 0)
-		return pidfd;
-
-	library_drop_ended(library);
 	if (library_reaches(library, pid))
 		return 0;
 	if (library->n_ones == LIBRARY_ONES_MAX) {
 		library->ones_refused++;
 		return -ENOSPC;
 	}
+	pidfd = process_fd_open(pid);
+	if (pidfd < 0)
+		return pidfd;
 	one = calloc(1, sizeof(*one));
 	if (!one)
 		return -ENOMEM;

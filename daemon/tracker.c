@@ -162,7 +162,10 @@ static void disown(struct tracker *t, const struct event *event)
 		t->is_behind = true; /* what it had is still there, and none of it is known */
 	if (event->type != EVENT_ALLOC || put_off_holds(&t->put_off, (pid_t)event->tgid))
 		return;
-	admission_settle(&t->admission);
+	/* To wait for each process that is left out would take too long: the next repair does it.
+	 */
+	if (t->admission.may_be_held)
+		return;
 	probes_forget(t->probes, &key, 1);
 	probes_forget_stack(t->probes, event->image, event->stack);
 }
@@ -455,6 +458,8 @@ static struct repair *repair_new(struct tracker *t)
 	repair->tracker = t;
 	repair->last_image = probes_last_image(t->probes);
 	table_init(&repair->seen, sizeof(uint64_t));
+	/* A process that begins takes its number a moment before its image can be found. */
+	admission_settle(&t->admission);
 	sweep_init(&repair->sweep, t->probes);
 	repair->sweep.is_over = image_is_over;
 	repair->sweep.userdata = repair;
@@ -479,7 +484,6 @@ static void repair(struct tracker *t, bool more)
 	int r = -ENOMEM;
 
 	t->is_behind = more;
-	admission_settle(&t->admission);
 	if (repair) {
 		repair->sweep.pool = repair_pool;
 		repair->sweep.before = &t->ended;
@@ -515,7 +519,6 @@ static void sweep_litter(struct tracker *t)
 
 	if (!repair)
 		return; /* later */
-	admission_settle(&t->admission);
 	if (probes_each_image(t->probes, note_running, repair) == 0)
 		(void)sweep_run(&repair->sweep);
 	repair_done(repair);
