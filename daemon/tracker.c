@@ -103,9 +103,13 @@ struct process *tracker_discover(struct tracker *t, pid_t pid, unsigned int part
 int tracker_untrack(struct tracker *t, pid_t pid)
 {
 	int r = admission_decree(&t->admission, pid, VERDICT_IGNORE, WORD_PERSON);
-	struct process *p = tracker_find(t, pid);
+	struct process *p;
 
 	admission_settle(&t->admission);
+	/* What its probes have said until now is told to those who watch it. */
+	for (int turn = 0; turn < TURNS_MAX && probes_consume(t->probes); turn++)
+		continue;
+	p = tracker_find(t, pid);
 	if (r >= 0 && p)
 		roster_leave(t, p);
 	return r;
