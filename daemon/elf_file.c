@@ -96,9 +96,14 @@ struct elf_file *elf_file_free(struct elf_file *ef)
 	return NULL;
 }
 
-/* The section of a type, checked: its own size and that of its string table. */
-static int find_table(struct elf_file *ef, uint32_t type, size_t bytes_max, Elf_Scn **ret,
-		      GElf_Shdr *ret_header)
+/* Symbols and the strings that their names are in. */
+struct symbol_table {
+	Elf_Data *symbols, *strings;
+};
+
+/* The section of a type, with the sizes checked before anything is read. */
+static int find_table(struct elf_file *ef, uint32_t type, size_t bytes_max,
+		      struct symbol_table *ret)
 {
 	Elf_Scn *section = NULL, *strings;
 	GElf_Shdr header, strings_header;
@@ -113,43 +118,52 @@ static int find_table(struct elf_file *ef, uint32_t type, size_t bytes_max, Elf_
 		return -ENOENT;
 	strings = elf_getscn(ef->elf, header.sh_link);
 	if (!strings || !gelf_getshdr(strings, &strings_header) ||
+	    strings_header.sh_type != SHT_STRTAB || strings_header.sh_flags & SHF_COMPRESSED ||
 	    header.sh_entsize != sizeof(Elf64_Sym))
 		return -ENOEXEC;
 	if (header.sh_size > bytes_max || strings_header.sh_size > bytes_max)
 		return -EFBIG;
-	*ret = section;
-	*ret_header = header;
-	return 0;
+	ret->symbols = elf_getdata(section, NULL);
+	ret->strings = elf_getdata(strings, NULL);
+	return ret->symbols && ret->strings && ret->strings->d_buf ? 0 : -ENOEXEC;
+}
+
+/* NULL where it has none, or none of a sane length. elf_strptr() is not used: it looks through the
+ * whole table for each name where nothing ends them, and unpacks one that says it is compressed.
+ */
+static const char *name_at(const Elf_Data *strings, size_t offset)
+{
+	const char *name = (const char *)strings->d_buf + offset;
+
+	if (offset >= strings->d_size || !name[0] ||
+	    !memchr(name, '\0', MIN(strings->d_size - offset, (size_t)ELF_NAME_MAX)))
+		return NULL;
+	return name;
 }
 
 static int walk_table(struct elf_file *ef, uint32_t type, size_t bytes_max, bool functions_only,
 		      elf_symbol_fn fn, void *userdata)
 {
-	Elf_Scn *section;
-	GElf_Shdr header;
-	Elf_Data *data;
+	struct symbol_table table;
 	int r;
 
-	r = find_table(ef, type, bytes_max, &section, &header);
+	r = find_table(ef, type, bytes_max, &table);
 	if (r < 0)
 		return r;
-	data = elf_getdata(section, NULL);
-	if (!data)
-		return -ENOEXEC;
-	for (size_t i = 0; i < data->d_size / sizeof(Elf64_Sym); i++) {
+	for (size_t i = 0; i < table.symbols->d_size / sizeof(Elf64_Sym); i++) {
 		struct elf_symbol symbol;
 		GElf_Sym s;
 
-		if (!gelf_getsym(data, (int)i, &s))
+		if (!gelf_getsym(table.symbols, (int)i, &s))
 			return -ENOEXEC;
 		if (s.st_shndx == SHN_UNDEF ||
 		    (GELF_ST_TYPE(s.st_info) != STT_FUNC &&
 		     (functions_only || GELF_ST_TYPE(s.st_info) != STT_OBJECT)))
 			continue;
-		symbol.name = elf_strptr(ef->elf, header.sh_link, s.st_name);
+		symbol.name = name_at(table.strings, s.st_name);
 		symbol.address = s.st_value;
 		symbol.size = s.st_size;
-		if (!symbol.name || !symbol.name[0])
+		if (!symbol.name)
 			continue;
 		r = fn(&symbol, userdata);
 		if (r != 0)

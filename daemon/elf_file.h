@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define ELF_NAME_MAX 512 /* mangled C++ names can be megabytes: longer ones are passed over */
+
 struct elf_file;
 
 struct elf_symbol {

@@ -15,7 +15,6 @@
 #define MODULES_MAX 16384
 #define MODULES_BYTES_MAX (4U << 20) /* with their paths */
 #define NAMES_MAX 4096               /* cached names of one process */
-#define SYMBOL_LENGTH_MAX 512        /* mangled C++ names can be megabytes */
 #define REREAD_NS 20000000ULL        /* between two looks that nothing called for */
 #define REREAD_REST 4                /* times as long as the look took: between any two */
 
@@ -154,7 +153,7 @@ static const struct module *locate(struct modules *m, uint64_t address)
 struct nearest {
 	uint64_t address; /* looked for, as linked */
 	uint64_t found;
-	char name[SYMBOL_LENGTH_MAX];
+	char name[ELF_NAME_MAX];
 };
 
 static int on_symbol(const struct elf_symbol *symbol, void *userdata)
@@ -162,8 +161,7 @@ static int on_symbol(const struct elf_symbol *symbol, void *userdata)
 	struct nearest *n = userdata;
 
 	if (symbol->address > n->address || symbol->address <= n->found ||
-	    n->address - symbol->address >= MAX(symbol->size, 1) ||
-	    strlen(symbol->name) >= sizeof(n->name))
+	    n->address - symbol->address >= MAX(symbol->size, 1))
 		return 0;
 	n->found = symbol->address;
 	strcpy(n->name, symbol->name);

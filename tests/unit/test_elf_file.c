@@ -525,6 +525,34 @@ static void test_compressed_strings(void **state)
 	assert_true(peak_bytes() - before < GROWTH_MAX);
 }
 
+/* Names are only as long as is bearable to look at for each of a million symbols. */
+static void test_long_names(void **state)
+{
+	static struct outcome o;
+	_cleanup_close_ int fd = -1;
+	struct image image;
+	char names[2 * ELF_NAME_MAX];
+
+	(void)state;
+	memset(names, 'x', sizeof(names));
+	names[sizeof(names) - 1] = '\0';
+	make_image(&image);
+	image.sections[STRINGS].sh_offset = sizeof(image);
+	image.sections[STRINGS].sh_size = sizeof(names);
+	image.symbols[1].st_name = 0;                                  /* twice the bound */
+	image.symbols[2].st_name = (Elf64_Word)sizeof(names) - 1 - 99; /* 99 bytes */
+	image.symbols[3].st_name = ELF_NAME_MAX - 1;                   /* one too many */
+	fd = make_file(&image, sizeof(image));
+	assert_int_equal(pwrite(fd, names, sizeof(names), sizeof(image)), sizeof(names));
+	look_at(fd, &o);
+	assert_int_equal(o.walked, 0);
+	assert_int_equal(o.found.count, 1);
+	assert_int_equal(strlen(o.found.list[0].name), 99);
+	assert_int_equal(pwrite(fd, "x", 1, sizeof(image) + sizeof(names) - 1), 1); /* no end */
+	look_at(fd, &o);
+	assert_int_equal(o.found.count, 0);
+}
+
 static void test_any_byte_wrong(void **state)
 {
 	static const uint8_t values[] = {0x00, 0x01, 0x7f, 0x80, 0xff};
@@ -575,6 +603,7 @@ int main(void)
 		cmocka_unit_test(test_hostile_files),
 		cmocka_unit_test(test_counts_in_section_0),
 		cmocka_unit_test(test_compressed_strings),
+		cmocka_unit_test(test_long_names),
 		cmocka_unit_test(test_any_byte_wrong),
 		cmocka_unit_test(test_cut_anywhere),
 	};
