@@ -116,8 +116,12 @@ int api_entry(struct pt_regs *ctx)
 	if (row->action < ACTION_CONTEXTS && th->outer_sp && is_inner(ctx, task, th, cookie))
 		return 0;
 	p = process_get(task);
-	if (p && p->image != th->member && !thread_recount(task, p, th))
+	if (p && p->image != th->member && !thread_recount(p, th)) {
+		if (th->outer_sp)
+			abandon(); /* what it has in hand is lost, and counted */
+		bpf_task_storage_delete(&threads, task);
 		return 0;
+	}
 	if (p)
 		contexts_begin(task, p, th, cookie);
 	if (row->action >= ACTION_CONTEXTS) {

@@ -144,16 +144,14 @@ static __always_inline struct thread *thread_begin(struct task_struct *task)
 }
 
 /* Counts a thread for the image that its process has now: it was left meanwhile, or runs another
- * program. Returns whether there was room; else the thread's record is gone.
+ * program. Returns whether there was room; else nobody has room for the thread's record.
  */
-static __always_inline bool thread_recount(struct task_struct *task, struct process_image *p,
-					   struct thread *th)
+static __always_inline bool thread_recount(struct process_image *p, struct thread *th)
 {
 	grant_return(th->member, SHARED_THREADS, 1);
 	th->member = p->image;
 	if (grant_take(p->image, SHARED_THREADS, 1))
 		return true;
-	bpf_task_storage_delete(&threads, task);
 	thread_refused(p);
 	return false;
 }
