@@ -11,6 +11,7 @@
 #include "aside.h"
 #include "clock.h"
 #include "discovery.h"
+#include "legacy.h"
 #include "libsearch.h"
 #include "log.h"
 #include "macro.h"
@@ -20,11 +21,11 @@
 #include "procfs.h"
 #include "reach.h"
 
-#define SETTLE_USEC 1000000ULL /* after a library was armed: by then its users were reported */
-#define RESCAN_USEC 5000000ULL /* after records were lost */
-#define INSPECTION_REST 100    /* times as long as it took: between two looks for hooks */
-#define RESCAN_REST 10         /* times as long as it took: between two */
-#define REAP_USEC 5000000ULL   /* between two looks for libraries that nobody uses */
+#define SETTLE_NS 1000000000ULL /* after a library was armed: by then its users were reported */
+#define RESCAN_USEC 5000000ULL  /* after records were lost */
+#define INSPECTION_REST 100     /* times as long as it took: between two looks for hooks */
+#define RESCAN_REST 10          /* times as long as it took: between two */
+#define REAP_USEC 5000000ULL    /* between two looks for libraries that nobody uses */
 #define REAP_REST 2
 #define REAP_NS 50000000ULL /* then the others have their turn: taking probes out is slow */
 
@@ -98,97 +99,6 @@ static void watch_writes(struct discovery *d, struct library *library, int fd)
 		log_warning("%s: writes to it cannot be watched: %s", library->path, strerror(-r));
 }
 
-/* Pins of an earlier daemon's libraries that nobody has claimed yet. */
-struct legacy {
-	char names[LIBRARIES_MAX][PINS_FOLDER_MAX];
-	bool kept[LIBRARIES_MAX];
-	size_t n;
-};
-
-static void inherit(const char *name, void *userdata)
-{
-	struct discovery *d = userdata;
-	struct legacy *legacy = d->legacy;
-	uint32_t number = library_pin_number(name);
-
-	if (legacy->n == LIBRARIES_MAX || strlen(name) >= PINS_FOLDER_MAX)
-		return;
-	strcpy(legacy->names[legacy->n++], name);
-	d->numbers = MAX(d->numbers, number);
-}
-
-static void forget_legacy(struct legacy *legacy, size_t i)
-{
-	if (i != --legacy->n)
-		strcpy(legacy->names[i], legacy->names[legacy->n]);
-	legacy->kept[i] = legacy->kept[legacy->n];
-}
-
-/* Of probes that were never settled nobody knows whom they have missed: they are placed anew. */
-static void drop_unsettled(struct discovery *d)
-{
-	for (size_t i = d->legacy->n; i-- > 0;)
-		if (library_pin_number(d->legacy->names[i]) == 0) {
-			pins_remove(probes_pins(d->probes), d->legacy->names[i]);
-			forget_legacy(d->legacy, i);
-		}
-}
-
-static int take_over(struct discovery *d, int fd, const struct stat *st, const char *path,
-		     enum api_family family, struct library **ret)
-{
-	struct legacy *legacy = d->legacy;
-
-	for (size_t i = 0; legacy && i < legacy->n; i++) {
-		char name[PINS_FOLDER_MAX];
-		int r;
-
-		if (!library_pin_fits(legacy->names[i], st))
-			continue;
-		strcpy(name, legacy->names[i]);
-		forget_legacy(legacy, i);
-		r = library_adopt(d->probes, d->rules.multi, fd, path, family, name, ret);
-		if (r < 0) /* it must not stay beside the probes that are placed instead */
-			pins_remove(probes_pins(d->probes), name);
-		return r;
-	}
-	return -ENOENT;
-}
-
-/* A file that has no name any more, and cannot be opened, while a process goes on with it: its
- * probes go on too.
- */
-static bool keep_legacy(struct discovery *d, const struct procfs_mapping *mapping)
-{
-	dev_t device = makedev(mapping->major, mapping->minor);
-	bool is_kept = false;
-
-	for (size_t i = 0; d->legacy && i < d->legacy->n; i++) {
-		if (!library_pin_names(d->legacy->names[i], device, mapping->inode))
-			continue;
-		d->legacy->kept[i] = true;
-		is_kept = true;
-	}
-	return is_kept;
-}
-
-/* Files that are gone, or are not what they were. */
-static void drop_legacy(struct discovery *d)
-{
-	for (size_t i = 0; d->legacy && i < d->legacy->n; i++) {
-		if (d->legacy->kept[i]) {
-			log_info("leaving an earlier daemon's probes in a file that was deleted "
-				 "and is in use (%s)",
-				 d->legacy->names[i]);
-			continue;
-		}
-		log_info("taking out an earlier daemon's probes whose file is gone or changed (%s)",
-			 d->legacy->names[i]);
-		pins_remove(probes_pins(d->probes), d->legacy->names[i]);
-	}
-	free(TAKE_PTR(d->legacy));
-}
-
 static void rescan_after(struct discovery *d, uint64_t usec)
 {
 	if (sd_event_source_set_time_relative(d->rescan, usec) >= 0)
@@ -234,21 +144,58 @@ static void discover(struct discovery *d, pid_t pid, unsigned int partial, bool 
 		request_rescan(d);
 }
 
+/* A runtime allocates through the driver, whose own probes see what is missed in it. */
+static bool is_excused(const struct discovery *d, int family)
+{
+	if (family != FAMILY_CUDART)
+		return false;
+	for (size_t i = 0; i < d->n_libraries; i++)
+		if (d->libraries[i]->family == FAMILY_CUDA)
+			return true;
+	return false;
+}
+
 static void on_reached(pid_t pid, unsigned int partial, void *userdata)
 {
 	discover(userdata, pid, partial, false, 0);
+}
+
+static void on_reached_excused(pid_t pid, unsigned int partial, void *userdata)
+{
+	discover(userdata, pid, partial & ~(1U << PARTIAL_LATE_ATTACH), false, 0);
+}
+
+static bool is_number_used(const struct discovery *d, uint32_t number)
+{
+	for (size_t i = 0; i < d->n_libraries; i++)
+		if (d->libraries[i]->number == number)
+			return true;
+	return legacy_has_number(d->legacy, number);
+}
+
+/* Cookies have 16 bits for it, and 0 is none. One that was used is used again as late as can be, as
+ * calls of then may be under way. There are far more than libraries.
+ */
+static uint32_t next_number(void *userdata)
+{
+	struct discovery *d = userdata;
+
+	do
+		d->last_number = d->last_number % UINT16_MAX + 1;
+	while (is_number_used(d, d->last_number));
+	return d->last_number;
 }
 
 static int place_anew(struct discovery *d, int fd, const char *path, enum api_family family,
 		      struct library **ret)
 {
 	_cleanup_(library_freep) struct library *library = NULL;
-	int r = library_open(d->probes, d->rules.multi, fd, path, family, ++d->numbers, &library);
+	int r = library_open(d->probes, d->rules.multi, fd, path, family, next_number(d), &library);
 
 	if (r < 0)
 		return r;
 	library->spares_filtered = d->rules.spares_filtered;
-	r = reach_place(library, &d->numbers, on_reached, d);
+	r = reach_place(library, is_excused(d, family) ? on_reached_excused : on_reached, d);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(library);
@@ -269,7 +216,7 @@ static int place(struct discovery *d, pid_t pid, int fd, const struct stat *st, 
 		d->is_crowded = true;
 		return -ENOSPC;
 	}
-	r = take_over(d, fd, st, path, family, ret);
+	r = legacy_take(d->legacy, d->probes, d->rules.multi, fd, st, path, family, ret);
 	if (r < 0 && !quota_has(&q->time, st->st_uid, 0, 1)) {
 		q->time.refused++;
 		request_rescan(d);
@@ -285,9 +232,12 @@ static int place(struct discovery *d, pid_t pid, int fd, const struct stat *st, 
 	return r;
 }
 
-static void settle_soon(struct discovery *d)
+static void settle_soon(struct discovery *d, struct library *library)
 {
-	(void)sd_event_source_set_time_relative(d->settle, SETTLE_USEC);
+	library->settles_ns = clock_monotonic_ns() + SETTLE_NS;
+	if (sd_event_source_get_enabled(d->settle, NULL) > 0)
+		return; /* then it is set anew */
+	(void)sd_event_source_set_time(d->settle, library->settles_ns / 1000 + 1);
 	(void)sd_event_source_set_enabled(d->settle, SD_EVENT_ONESHOT);
 }
 
@@ -333,22 +283,12 @@ static int arm(struct discovery *d, pid_t pid, int fd, const char *path, enum ap
 	}
 	d->libraries[d->n_libraries++] = library;
 	watch_writes(d, library, fd);
-	settle_soon(d);
+	if (library->armed_ns)
+		settle_soon(d, library);
 	file_names_add(&d->files, major(st.st_dev), minor(st.st_dev), st.st_ino, library, false);
 	say_placed(library);
 	*ret = library;
 	return 0;
-}
-
-/* A runtime allocates through the driver, whose own probes see what is missed in it. */
-static bool is_excused(const struct discovery *d, int family)
-{
-	if (family != FAMILY_CUDART)
-		return false;
-	for (size_t i = 0; i < d->n_libraries; i++)
-		if (d->libraries[i]->family == FAMILY_CUDA)
-			return true;
-	return false;
 }
 
 /* ret_missing: what is to be said of the process for its sake (bits by enum process_partial). */
@@ -367,7 +307,9 @@ static struct library *library_of(struct discovery *d, pid_t pid,
 		return ref->library;
 	fd = procfs_open_mapping(pid, mapping);
 	if (fd < 0) { /* gone, or its process is: no verdict on the file */
-		if (!keep_legacy(d, mapping) && !is_excused(d, family))
+		if (!legacy_keep(d->legacy, makedev(mapping->major, mapping->minor),
+				 mapping->inode) &&
+		    !is_excused(d, family))
 			*ret_missing = 1U << PARTIAL_LATE_ATTACH;
 		return NULL;
 	}
@@ -382,36 +324,87 @@ static struct library *library_of(struct discovery *d, pid_t pid,
 	return library;
 }
 
-/* A process maps something called like a CUDA library, since mapped_ns (CLOCK_BOOTTIME). Of a
- * library that was armed before since_ns all that is known already. A process that was ignored
- * until now has made calls that nobody recorded. Returns whether the library is probed.
+/* To a library that is split. Looking at a process takes time, of which its user's others may have
+ * used up what there is.
  */
-static bool mapped(struct discovery *d, pid_t pid, const struct procfs_mapping *mapping,
-		   uint64_t mapped_ns, uint64_t since_ns, bool was_ignored)
+static unsigned int add(struct discovery *d, struct library *library, pid_t pid)
 {
-	struct library *library;
-	int family = libsearch_family(mapping->path);
+	struct quota *time = &d->tracker->quotas.time;
+	uint64_t began = quota_time();
+	uid_t uid = (uid_t)-1;
+	unsigned int partial;
+	pid_t inner;
+
+	if (library_reaches(library, pid))
+		return 0;
+	(void)procfs_status(pid, &uid, &inner);
+	if (!quota_has(time, uid, 0, 1)) {
+		time->refused++;
+		request_rescan(d);
+		return 1U << PARTIAL_LATE_ATTACH;
+	}
+	partial = reach_add(library, pid);
+	quota_charge(time, uid, quota_time() - began);
+	return partial;
+}
+
+/* A process that maps something, or all that it maps. */
+struct sighting {
+	struct discovery *d;
+	pid_t pid;
+	uint64_t mapped_ns; /* since then, CLOCK_BOOTTIME */
+	bool is_reported;   /* at that time; else it was found just now */
+	bool was_ignored;   /* until now: it has made calls that nobody recorded */
+	uint64_t since_ns;  /* of libraries that were armed earlier all is known already */
+	bool found;         /* a library that is probed */
+};
+
+/* It maps something called like a CUDA library. */
+static void mapped(struct sighting *sighting, const struct procfs_mapping *mapping,
+		   enum api_family family)
+{
+	struct discovery *d = sighting->d;
+	uint64_t news_ns = sighting->is_reported ? sighting->mapped_ns : 0, armed_ns;
 	unsigned int missing;
+	struct library *library = library_of(d, sighting->pid, mapping, family, &missing);
 	bool late, is_missed;
 
-	if (family < 0)
-		return false;
-	library = library_of(d, pid, mapping, (enum api_family)family, &missing);
 	if (missing)
-		discover(d, pid, missing, false, mapped_ns);
-	if (library)
-		reaping_spare(&d->reaping, library);
-	if (!library || library->armed_ns < since_ns)
-		return library;
+		discover(d, sighting->pid, missing, false, news_ns);
+	if (!library)
+		return;
+	sighting->found = true;
+	reaping_spare(&d->reaping, library);
+	if (library->armed_ns < sighting->since_ns)
+		return;
 	if (library_is_split(library))
-		missing = reach_add(library, pid);
-	late = library->armed_ns > mapped_ns || library_is_split(library);
-	if (library->armed_ns > mapped_ns && mapped_ns > 0)
-		d->latencies[d->late++ % LATENCIES] = (double)(library->armed_ns - mapped_ns) / 1e9;
-	is_missed = was_ignored || (late && !is_excused(d, family));
+		missing = add(d, library, sighting->pid);
+	armed_ns = library->armed_ns;
+	late = armed_ns > sighting->mapped_ns || library_is_split(library);
+	if (armed_ns > sighting->mapped_ns && sighting->is_reported)
+		d->latencies[d->late++ % LATENCIES] =
+			(double)(armed_ns - sighting->mapped_ns) / 1e9;
+	is_missed = sighting->was_ignored || (late && !is_excused(d, family));
 	missing |= is_missed ? 1U << PARTIAL_LATE_ATTACH : 0;
-	discover(d, pid, missing, !late, mapped_ns);
-	return true;
+	discover(d, sighting->pid, missing, !late, news_ns);
+}
+
+static int on_mapping(const struct procfs_mapping *mapping, void *userdata)
+{
+	int family = mapping->executable ? libsearch_family(mapping->path) : -1;
+
+	if (family >= 0)
+		mapped(userdata, mapping, (enum api_family)family);
+	return 0;
+}
+
+static int scan_process(pid_t pid, void *userdata)
+{
+	struct sighting *sighting = userdata;
+
+	sighting->pid = pid;
+	procfs_mappings(pid, on_mapping, sighting);
+	return 0;
 }
 
 static void on_perf_mapping(const struct perf_mapping *record, void *userdata)
@@ -428,8 +421,15 @@ static void on_perf_mapping(const struct perf_mapping *record, void *userdata)
 		.path = record->path,
 	};
 
+	struct sighting sighting = {
+		.d = d,
+		.pid = record->pid,
+		.mapped_ns = record->time_ns,
+		.is_reported = true,
+	};
+
 	tracker_mapped(d->tracker, record->pid);
-	(void)mapped(d, record->pid, &mapping, record->time_ns, 0, false);
+	(void)on_mapping(&mapping, &sighting);
 }
 
 static void on_perf_executed(pid_t pid, uint64_t time_ns, void *userdata)
@@ -447,45 +447,48 @@ static void on_perf_lost(uint64_t records, void *userdata)
 	request_rescan(d);
 }
 
-struct scan {
-	struct discovery *d;
-	pid_t pid;
-	uint64_t mapped_ns; /* what was found, and not reported, is taken to be mapped since then */
-	uint64_t since_ns;  /* libraries armed earlier are passed over */
-	bool was_ignored;   /* until now */
-	bool found;
-};
-
-static int scan_mapping(const struct procfs_mapping *mapping, void *userdata)
+/* What was not reported may be from the process's beginning on, if nothing is known of it so far.
+ */
+static uint64_t unreported_since(const struct discovery *d, pid_t pid)
 {
-	struct scan *scan = userdata;
+	uint64_t ticks;
 
-	if (mapping->executable &&
-	    mapped(scan->d, scan->pid, mapping, scan->mapped_ns, scan->since_ns, scan->was_ignored))
-		scan->found = true;
-	return 0;
+	if (tracker_find(d->tracker, pid) || procfs_start_ticks(pid, &ticks) < 0)
+		return clock_boottime_ns();
+	return ticks * NS_PER_TICK;
 }
 
-static int scan_process(pid_t pid, void *userdata)
+static int rescan_process(pid_t pid, void *userdata)
 {
-	struct scan *scan = userdata;
+	struct sighting all = {.d = userdata, .mapped_ns = unreported_since(userdata, pid)};
 
-	scan->pid = pid;
-	procfs_mappings(pid, scan_mapping, scan);
-	return 0;
+	return scan_process(pid, &all);
 }
 
-static void settle(const struct discovery *d)
+/* Those whose time has come by then; each has its own, as new ones may come all the time. */
+static void settle(struct discovery *d, uint64_t until_ns)
 {
-	for (size_t i = 0; i < d->n_libraries; i++)
-		library_settle(d->libraries[i]);
+	uint64_t next_ns = UINT64_MAX;
+
+	for (size_t i = 0; i < d->n_libraries; i++) {
+		struct library *library = d->libraries[i];
+
+		if (library->settles_ns <= until_ns)
+			library_settle(library);
+		else
+			next_ns = MIN(next_ns, library->settles_ns);
+	}
+	if (next_ns == UINT64_MAX)
+		return;
+	(void)sd_event_source_set_time(d->settle, next_ns / 1000 + 1);
+	(void)sd_event_source_set_enabled(d->settle, SD_EVENT_ONESHOT);
 }
 
 static int on_settle(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	(void)source;
 	(void)usec;
-	settle(userdata);
+	settle(userdata, clock_monotonic_ns());
 	return 0;
 }
 
@@ -493,7 +496,6 @@ static int on_settle(sd_event_source *source, uint64_t usec, void *userdata)
 static int on_rescan(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct discovery *d = userdata;
-	struct scan scan = {.d = d, .mapped_ns = clock_boottime_ns()};
 	uint64_t began = clock_monotonic_ns();
 
 	(void)source;
@@ -506,7 +508,7 @@ static int on_rescan(sd_event_source *source, uint64_t usec, void *userdata)
 		d->rescan_took_ns = 0;
 		d->is_rescan_due = false;
 	}
-	if (!walk_slice(&d->rescan_walk, scan_process, &scan)) {
+	if (!walk_slice(&d->rescan_walk, rescan_process, d)) {
 		d->rescan_took_ns += clock_monotonic_ns() - began;
 		rescan_after(d, REAP_REST * WALK_SLICE_NS / 1000);
 		return 0;
@@ -541,17 +543,47 @@ static bool reap(struct discovery *d, uint64_t began)
 	return !reaping_is_idle(&d->reaping);
 }
 
-/* Nobody may have written over its functions any more. */
+static size_t split_libraries(const struct discovery *d, struct library *ret[LIBRARIES_MAX])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < d->n_libraries; i++)
+		if (library_is_split(d->libraries[i]))
+			ret[n++] = d->libraries[i];
+	return n;
+}
+
+static int review(pid_t pid, void *userdata)
+{
+	struct discovery *d = userdata;
+	struct library *split[LIBRARIES_MAX];
+
+	reach_review(split, split_libraries(d, split), pid, on_reached, d);
+	return 0;
+}
+
+/* Of libraries that are split nobody may have written over the functions any more, and processes
+ * may map them that were forked since.
+ */
 static void rejoin(struct discovery *d)
 {
+	struct library *split[LIBRARIES_MAX];
+	size_t n = split_libraries(d, split);
 	uint64_t began = clock_monotonic_ns();
 
-	if (d->rules.spares_filtered || !pace_is_due(&d->rejoins))
+	if (n == 0 || !pace_is_due(&d->rejoins))
 		return;
-	for (size_t i = 0; i < d->n_libraries; i++)
-		if (library_is_split(d->libraries[i]) &&
-		    reach_place(d->libraries[i], &d->numbers, on_reached, d) > 0)
-			settle_soon(d);
+	for (size_t i = 0; i < n; i++) {
+		library_drop_ended(split[i]);
+		if (!walk_is_under_way(&d->rejoin_walk))
+			split[i]->may_join = true;
+	}
+	if (walk_slice(&d->rejoin_walk, review, d)) {
+		(void)reach_join(split, n, next_number, d);
+		for (size_t i = 0; i < n; i++)
+			if (!library_is_split(split[i]))
+				settle_soon(d, split[i]);
+	}
 	pace_ran(&d->rejoins, began, RESCAN_REST, 0, UINT64_MAX);
 }
 
@@ -596,10 +628,10 @@ static int on_reap(sd_event_source *source, uint64_t usec, void *userdata)
 bool discovery_look(struct discovery *d, pid_t pid, bool late)
 {
 	/* What this very look arms was not armed when it was mapped. */
-	struct scan scan = {.d = d, .mapped_ns = clock_boottime_ns(), .was_ignored = late};
+	struct sighting all = {.d = d, .mapped_ns = clock_boottime_ns(), .was_ignored = late};
 
-	(void)scan_process(pid, &scan);
-	return scan.found;
+	(void)scan_process(pid, &all);
+	return all.found;
 }
 
 static int on_disk(const char *path, enum api_family family, void *userdata)
@@ -616,12 +648,12 @@ static int on_disk(const char *path, enum api_family family, void *userdata)
 static int search(struct discovery *d, const char *const *globs, size_t n_globs, uint64_t since_ns)
 {
 	/* Mapped before there was anything to arm. */
-	struct scan scan = {.d = d, .mapped_ns = 0, .since_ns = since_ns};
+	struct sighting all = {.d = d, .mapped_ns = 0, .since_ns = since_ns};
 	int r = libsearch_host(globs, n_globs, on_disk, d);
 
 	if (r < 0)
 		log_warning("looking for libraries on disk: %s", strerror(-r));
-	return procfs_each_pid(scan_process, &scan);
+	return procfs_each_pid(scan_process, &all);
 }
 
 int discovery_search(struct discovery *d, const char *const *globs, size_t n_globs)
@@ -656,12 +688,8 @@ int discovery_start(struct discovery *d, struct tracker *tracker,
 		.rules = *rules,
 	};
 	file_names_init(&d->files);
-	if (probes_adopted(d->probes)) {
-		d->legacy = calloc(1, sizeof(*d->legacy));
-		r = d->legacy ? pins_each_folder(probes_pins(d->probes), inherit, d) : -ENOMEM;
-		if (r == 0)
-			drop_unsettled(d);
-	}
+	if (probes_adopted(d->probes))
+		r = legacy_new(probes_pins(d->probes), &d->legacy);
 	if (r < 0)
 		return r;
 	r = sd_event_add_time(tracker->loop, &d->rescan, CLOCK_MONOTONIC, 0, 0, on_rescan, d);
@@ -683,8 +711,8 @@ int discovery_start(struct discovery *d, struct tracker *tracker,
 	}
 	(void)aside_discard(probes_pins(d->probes));
 	r = search(d, globs, n_globs, 0);
-	drop_legacy(d);
-	settle(d);
+	legacy_drop(d->legacy, probes_pins(d->probes));
+	settle(d, UINT64_MAX);
 	return r;
 }
 
@@ -706,7 +734,7 @@ void discovery_stop(struct discovery *d, bool keep)
 {
 	if (!keep)
 		inspect_all(d);
-	free(TAKE_PTR(d->legacy));
+	d->legacy = legacy_free(d->legacy);
 	d->rescan = sd_event_source_disable_unref(d->rescan);
 	d->settle = sd_event_source_disable_unref(d->settle);
 	d->reap = sd_event_source_disable_unref(d->reap);

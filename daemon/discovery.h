@@ -28,14 +28,14 @@ struct discovery {
 	struct discovery_rules rules;
 	struct library *libraries[LIBRARIES_MAX];
 	size_t n_libraries;
-	uint32_t numbers;      /* given to libraries so far */
-	struct legacy *legacy; /* probes that an earlier daemon has left, while they are claimed */
+	uint32_t last_number;       /* given to a library */
+	struct legacy *legacy;      /* probes that an earlier daemon has left; NULL: none */
 	struct file_names files;    /* what became of which */
 	struct perf_stream *stream; /* one of the two */
 	struct mapping_stream *bpf_stream;
 	sd_event_source *rescan, *settle, *reap;
 	struct pace rescans, inspections, rejoins;
-	struct walk rescan_walk, inspection_walk;
+	struct walk rescan_walk, inspection_walk, rejoin_walk;
 	uint64_t rescan_took_ns;
 	bool is_rescan_due; /* since the one under way has begun */
 	struct reaping reaping;

@@ -14,8 +14,11 @@
 #include "macro.h"
 #include "names.h"
 #include "pidfd.h"
+#include "share.h"
 
 #define PIN_ARMING "arming"
+#define PIN_SETTLED "library"
+#define PIN_UNSETTLED "unsettled"
 
 size_t library_count(const struct library *library, enum api_family family, enum probe_state state)
 {
@@ -45,44 +48,66 @@ static struct link_target target_of(struct library *library)
 /* The name says which file it is, and with which content: not by the time of its last change, which
  * another name, or none, for the file is too.
  */
-static void name_pin(struct library *library, const struct stat *st)
+static void name_pin(const char *state, uint32_t number, const struct stat *st,
+		     char ret[PINS_FOLDER_MAX])
 {
-	snprintf(library->pin_name, sizeof(library->pin_name),
-		 "library_%" PRIx32 "_%" PRIx64 "_%" PRIx64 "_%" PRIx64 "_%" PRIx64,
-		 library->number, (uint64_t)st->st_dev, (uint64_t)st->st_ino,
+	snprintf(ret, PINS_FOLDER_MAX,
+		 "%s_%" PRIx32 "_%" PRIx64 "_%" PRIx64 "_%" PRIx64 "_%" PRIx64, state, number,
+		 (uint64_t)st->st_dev, (uint64_t)st->st_ino,
 		 (uint64_t)st->st_mtim.tv_sec * 1000000000 + (uint64_t)st->st_mtim.tv_nsec,
 		 (uint64_t)st->st_size);
 }
 
+/* Without the state, from the number on; NULL where it is not a library's. */
+static const char *after_state(const char *pin_name)
+{
+	static const char *const states[] = {PIN_SETTLED "_", PIN_UNSETTLED "_"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(states); i++)
+		if (strncmp(pin_name, states[i], strlen(states[i])) == 0)
+			return pin_name + strlen(states[i]);
+	return NULL;
+}
+
+static bool is_settled(const char *pin_name)
+{
+	return strncmp(pin_name, PIN_SETTLED "_", sizeof(PIN_SETTLED)) == 0;
+}
+
 uint32_t library_pin_number(const char *pin_name)
 {
+	const char *rest = after_state(pin_name);
 	uint32_t number;
 
-	return sscanf(pin_name, "library_%" SCNx32 "_", &number) == 1 ? number : 0;
+	return rest && sscanf(rest, "%" SCNx32 "_", &number) == 1 ? number : 0;
 }
 
 bool library_pin_fits(const char *pin_name, const struct stat *st)
 {
-	struct library named = {.number = library_pin_number(pin_name)};
+	const char *rest = after_state(pin_name);
+	uint32_t number = library_pin_number(pin_name);
+	char wanted[PINS_FOLDER_MAX];
 
-	name_pin(&named, st);
-	return named.number && strcmp(named.pin_name, pin_name) == 0;
+	name_pin(PIN_SETTLED, number, st, wanted);
+	return number && strcmp(after_state(wanted), rest) == 0;
 }
 
 bool library_pin_names(const char *pin_name, dev_t device, ino_t inode)
 {
+	const char *rest = after_state(pin_name);
 	uint64_t named_device, named_inode;
 
-	return sscanf(pin_name, "library_%*x_%" SCNx64 "_%" SCNx64 "_", &named_device,
-		      &named_inode) == 2 &&
+	return rest &&
+	       sscanf(rest, "%*x_%" SCNx64 "_%" SCNx64 "_", &named_device, &named_inode) == 2 &&
 	       named_device == device && named_inode == inode;
 }
 
 ino_t library_pin_inode(const char *pin_name)
 {
+	const char *rest = after_state(pin_name);
 	uint64_t inode;
 
-	return sscanf(pin_name, "library_%*x_%*x_%" SCNx64 "_", &inode) == 1 ? inode : 0;
+	return rest && sscanf(rest, "%*x_%*x_%" SCNx64 "_", &inode) == 1 ? inode : 0;
 }
 
 bool library_is_changed(const struct library *library)
@@ -117,6 +142,7 @@ static int pin(struct library *library)
 
 void library_settle(struct library *library)
 {
+	library->settles_ns = 0;
 	if (strcmp(library->folder, library->pin_name) != 0 &&
 	    pins_rename(library->pins, library->folder, library->pin_name) == 0)
 		strcpy(library->folder, library->pin_name);
@@ -129,7 +155,7 @@ static int set_number(struct library *library, uint32_t number)
 	if (fstat(library->fd, &st) < 0)
 		return -errno;
 	library->number = number;
-	name_pin(library, &st);
+	name_pin(PIN_SETTLED, number, &st, library->pin_name);
 	return 0;
 }
 
@@ -178,7 +204,8 @@ int library_attach(struct library *library)
 		return r;
 	note_armed(library);
 	library->pins = probes_pins(library->probes);
-	snprintf(library->folder, sizeof(library->folder), "unsettled_%" PRIx32, library->number);
+	snprintf(library->folder, sizeof(library->folder), PIN_UNSETTLED "_%s",
+		 after_state(library->pin_name));
 	r = pin(library);
 	if (r < 0) {
 		log_warning("%s: pinning its probes: %s: they end with this daemon", library->path,
@@ -214,7 +241,17 @@ bool library_reaches(const struct library *library, pid_t pid)
 	return !library_is_split(library);
 }
 
-int library_attach_one(struct library *library, pid_t pid)
+/* As share.h has it; each process needs one place, so root is a user like the others. */
+static bool has_room(const struct library *library, uid_t uid)
+{
+	uint64_t of_user = 0;
+
+	for (size_t i = 0; i < library->n_ones; i++)
+		of_user += share_user(library->ones[i]->uid) == share_user(uid);
+	return share_allows(LIBRARY_ONES_MAX, library->n_ones, of_user, 0, 1);
+}
+
+int library_attach_one(struct library *library, pid_t pid, uid_t uid)
 {
 	const struct link_target target = target_of(library);
 	_cleanup_close_ int pidfd = -1;
@@ -223,7 +260,7 @@ int library_attach_one(struct library *library, pid_t pid)
 
 	if (library_reaches(library, pid))
 		return 0;
-	if (library->n_ones == LIBRARY_ONES_MAX) {
+	if (!has_room(library, uid)) {
 		library->ones_refused++;
 		return -ENOSPC;
 	}
@@ -234,6 +271,7 @@ int library_attach_one(struct library *library, pid_t pid)
 	if (!one)
 		return -ENOMEM;
 	one->pid = pid;
+	one->uid = uid;
 	r = link_set_make(&target, pid, &one->links);
 	if (r < 0)
 		return r;
@@ -293,13 +331,15 @@ int library_adopt(const struct probes *probes, bool multi, int fd, const char *p
 
 	if (!library)
 		return r;
-	if (strcmp(library->pin_name, pin_name) != 0)
+	if (strcmp(after_state(library->pin_name), after_state(pin_name)) != 0)
 		return -ESTALE; /* another file, or changed since */
-	strcpy(library->folder, library->pin_name);
+	snprintf(library->folder, sizeof(library->folder), "%s", pin_name);
 	library->pins = probes_pins(probes);
 	r = open_links(library);
 	if (r < 0)
 		return r;
+	if (!is_settled(pin_name))
+		library->armed_ns = clock_boottime_ns();
 	*ret = TAKE_PTR(library);
 	return 0;
 }

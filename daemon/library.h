@@ -19,12 +19,13 @@
 #include "survey.h"
 
 #ifndef LIBRARY_ONES_MAX
-#define LIBRARY_ONES_MAX 64 /* processes that are probed one by one */
+#define LIBRARY_ONES_MAX 128 /* processes that are probed one by one; a user's, half of them */
 #endif
 
 /* A process that is probed by itself. */
 struct library_one {
 	pid_t pid;
+	uid_t uid;
 	int pidfd;
 	struct link_set links;
 };
@@ -47,12 +48,19 @@ struct library {
 	struct library_one *ones[LIBRARY_ONES_MAX];
 	size_t n_ones;
 	uint64_t ones_refused;
+	struct {
+		pid_t pid;
+		uint64_t at_ns; /* CLOCK_MONOTONIC */
+		unsigned int partial;
+	} left_alone;                   /* who was last, for reach.h */
+	bool may_join;                  /* nobody has written over it, as far as was looked */
 	bool spares_filtered;           /* processes with a seccomp filter are not probed */
 	bool is_patched;                /* at the end: a process has written over a probe */
 	struct pins *pins;              /* NULL: it ends with the daemon */
 	const struct probes *probes;    /* that it is attached to */
 	char pin_name[PINS_FOLDER_MAX]; /* which file it is, in which state */
 	char folder[PINS_FOLDER_MAX];   /* of its pins: not yet the above until it is settled */
+	uint64_t settles_ns;            /* CLOCK_MONOTONIC, when that is due; 0: it is */
 };
 
 /* Finds the family's functions in the file and probes none yet. The descriptor stays the caller's
@@ -66,9 +74,9 @@ int library_open(const struct probes *probes, bool multi, int fd, const char *pa
 int library_attach(struct library *library);
 
 /* Probes them in one process, which has not written over any of them, while the library is split.
- * Returns 1, or 0 where they are already. -ENOSPC: in too many.
+ * Returns 1, or 0 where they are already. -ENOSPC: in too many, in all or of that user's.
  */
-int library_attach_one(struct library *library, pid_t pid);
+int library_attach_one(struct library *library, pid_t pid, uid_t uid);
 
 /* Whether the process's calls meet the probes. */
 bool library_reaches(const struct library *library, pid_t pid);
@@ -81,21 +89,19 @@ int library_join(struct library *library, uint32_t number);
 /* Lets go of processes that were probed one by one and have ended. */
 void library_drop_ended(struct library *library);
 
-/* Takes over the links that an earlier daemon has pinned under this name. -ESTALE: they are not of
- * this file as it is now, or not complete.
+/* Takes over the links that an earlier daemon has pinned under this name. If they were not settled,
+ * nobody knows whom they have missed: then the library is taken to be armed now. -ESTALE: they are
+ * not of this file as it is now, or not complete.
  */
 int library_adopt(const struct probes *probes, bool multi, int fd, const char *path,
 		  enum api_family family, const char *pin_name, struct library **ret);
 
-/* To be called when every process that had the file mapped before has been noted as late. Only then
- * may another daemon adopt the probes: it takes who is not noted for one that was seen from the
- * start.
+/* To be called when every process that had the file mapped before has been noted as late: another
+ * daemon that adopts the probes takes who is not noted for one that was seen from the start.
  */
 void library_settle(struct library *library);
 
-/* The number in a pin's name; 0: it is not that of a library, or of
- * one that was never settled.
- */
+/* The number in a pin's name; 0: it is not that of a library. */
 uint32_t library_pin_number(const char *pin_name);
 
 /* Whether a pin is that of this file. */

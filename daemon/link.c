@@ -2,6 +2,7 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <linux/perf_event.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -34,8 +35,8 @@ int link_multi_supported(void)
 	return link >= 0 || link == -EBADF;
 }
 
-int link_multi(int program_fd, const char *path, bool at_return, const unsigned long *offsets,
-	       const uint64_t *cookies, uint32_t n, pid_t pid)
+static int make_multi(int program_fd, const char *path, bool at_return,
+		      const unsigned long *offsets, const uint64_t *cookies, uint32_t n, pid_t pid)
 {
 	struct uapi_uprobe_multi_attr attr = {
 		.prog_fd = (uint32_t)program_fd,
@@ -50,6 +51,43 @@ int link_multi(int program_fd, const char *path, bool at_return, const unsigned 
 	long fd = syscall(SYS_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
 
 	return fd < 0 ? -errno : (int)fd;
+}
+
+static void *name_thread(void *userdata)
+{
+	int *program_fd = userdata;
+	const unsigned long offset = 0; /* no code is there */
+
+	*program_fd = make_multi(*program_fd, "/proc/self/exe", false, &offset, NULL, 1, gettid());
+	return NULL;
+}
+
+/* The kernels that have these links first (6.6 to 6.9, without the fix of 6.10) run the program on
+ * the one thread whose number is given. Those with the fix refuse a number that is no process's.
+ */
+static bool means_process(int program_fd)
+{
+	int link = program_fd;
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, name_thread, &link) != 0)
+		return false;
+	pthread_join(thread, NULL);
+	if (link >= 0)
+		close(link);
+	return link == -ESRCH;
+}
+
+int link_multi(int program_fd, const char *path, bool at_return, const unsigned long *offsets,
+	       const uint64_t *cookies, uint32_t n, pid_t pid)
+{
+	static enum { UNKNOWN, YES, NO } of_processes;
+
+	if (pid != LINK_EVERY_PROCESS && of_processes == UNKNOWN)
+		of_processes = means_process(program_fd) ? YES : NO;
+	if (pid != LINK_EVERY_PROCESS && of_processes == NO)
+		return -EOPNOTSUPP;
+	return make_multi(program_fd, path, at_return, offsets, cookies, n, pid);
 }
 
 /* The number that a file of sysfs holds behind a prefix. */

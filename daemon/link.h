@@ -17,7 +17,8 @@
 int link_multi_supported(void);
 
 /* One uprobe multi link to n places; needs a program loaded for it. pid: only in that process, or
- * LINK_EVERY_PROCESS. Returns the descriptor, or a negative errno.
+ * LINK_EVERY_PROCESS. Returns the descriptor, or a negative errno. -EOPNOTSUPP: this kernel would
+ * not run it on all threads of one process.
  */
 int link_multi(int program_fd, const char *path, bool at_return, const unsigned long *offsets,
 	       const uint64_t *cookies, uint32_t n, pid_t pid);

@@ -1,25 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "intact.h"
 #include "log.h"
 #include "macro.h"
 #include "process.h"
+#include "quota.h"
 #include "reach.h"
 
-struct users_walk {
-	struct library *library;
-	void (*fn)(struct users_walk *walk, pid_t pid, enum intact found);
+#define PIECES_MAX 64               /* mappings of one library in one process */
+#define LEFT_ALONE_NS 1000000000ULL /* for so long nobody looks again */
+
+/* What one process has mapped of one library. */
+struct look {
+	size_t pieces;
+	enum intact found; /* the worst of them */
+};
+
+/* One process, and some libraries. */
+struct looks {
+	struct library *const *libraries;
+	size_t n;
 	pid_t pid;
-	enum intact found; /* the worst of its mappings */
-	bool is_mapped;
-	size_t patched;
-	reach_fn tell;
-	void *userdata;
+	struct look looks[LIBRARIES_MAX]; /* of each */
 };
 
 /* On overlayfs a mapping may name another device than the file's. */
@@ -42,109 +51,219 @@ static enum intact worse(enum intact a, enum intact b)
 	return a == INTACT_NO || b == INTACT_YES ? a : b;
 }
 
+/* Who has mapped a library more often than anybody needs is not looked at for long, and not taken
+ * to have left it as it is.
+ */
 static int on_mapping(const struct procfs_mapping *mapping, void *userdata)
 {
-	struct users_walk *walk = userdata;
+	struct looks *l = userdata;
 
-	if (!is_of(walk->library, walk->pid, mapping))
+	for (size_t i = 0; i < l->n; i++) {
+		struct look *look = &l->looks[i];
+
+		if (look->pieces > PIECES_MAX || !is_of(l->libraries[i], l->pid, mapping))
+			continue;
+		if (look->pieces++ == PIECES_MAX)
+			look->found = INTACT_NO;
+		else
+			look->found = worse(look->found,
+					    intact_look(l->pid, mapping, l->libraries[i]->points));
+	}
+	return 0;
+}
+
+/* At all of its mappings, as that with the functions may be in pieces. */
+static void look_at(pid_t pid, struct library *const *libraries, size_t n, struct looks *ret)
+{
+	ret->libraries = libraries;
+	ret->n = n;
+	ret->pid = pid;
+	for (size_t i = 0; i < n; i++)
+		ret->looks[i] = (struct look){.found = INTACT_YES};
+	(void)procfs_mappings(pid, on_mapping, ret);
+}
+
+/* Processes that map one library. */
+struct user {
+	pid_t pid;
+	enum intact found;
+};
+
+struct users {
+	struct library *library;
+	struct user *users;
+	size_t n, patched;
+	struct looks looks;
+};
+
+static int note_user(pid_t pid, void *userdata)
+{
+	struct users *u = userdata;
+	struct user *grown;
+
+	look_at(pid, &u->library, 1, &u->looks);
+	if (u->looks.looks[0].pieces == 0)
 		return 0;
-	walk->is_mapped = true;
-	walk->found = worse(walk->found, intact_look(walk->pid, mapping, walk->library->points));
+	if ((u->n & (u->n - 1)) == 0) { /* full at each power of two */
+		grown = reallocarray(u->users, u->n ? 2 * u->n : 1, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		u->users = grown;
+	}
+	u->users[u->n++] = (struct user){.pid = pid, .found = u->looks.looks[0].found};
+	u->patched += u->looks.looks[0].found == INTACT_NO;
 	return 0;
-}
-
-/* At all of its mappings of the file, as that with the functions may be in pieces. */
-static void look_at(pid_t pid, struct users_walk *walk)
-{
-	walk->pid = pid;
-	walk->found = INTACT_YES;
-	walk->is_mapped = false;
-	(void)procfs_mappings(pid, on_mapping, walk);
-}
-
-static int on_process(pid_t pid, void *userdata)
-{
-	struct users_walk *walk = userdata;
-
-	look_at(pid, walk);
-	if (walk->is_mapped)
-		walk->fn(walk, pid, walk->found);
-	return 0;
-}
-
-static void count_patched(struct users_walk *walk, pid_t pid, enum intact found)
-{
-	(void)pid;
-	walk->patched += found == INTACT_NO;
-}
-
-static size_t patched_users(struct library *library)
-{
-	struct users_walk walk = {.library = library, .fn = count_patched};
-
-	(void)procfs_each_pid(on_process, &walk);
-	return walk.patched;
 }
 
 static unsigned int attach_one(struct library *library, pid_t pid, enum intact found)
 {
+	uid_t uid = (uid_t)-1;
+	pid_t inner;
 	int r;
 
 	if (library->spares_filtered && procfs_is_filtered(pid) != 0)
 		return 1U << PARTIAL_SECCOMP;
 	if (found != INTACT_YES)
 		return 1U << PARTIAL_PATCHED;
-	r = library_attach_one(library, pid);
+	(void)procfs_status(pid, &uid, &inner);
+	r = library_attach_one(library, pid, uid);
 	if (r < 0 && r != -ESRCH)
 		log_limited(
 			LOG_LEVEL_WARNING, "%s: not probed in process %d: %s", library->path, pid,
-			r == -ENOSPC ? "as many others are probed one by one as there is room for"
-				     : strerror(-r));
+			r == -ENOSPC ? "as many others, or others of its user, are probed one "
+				       "by one as there is room for"
+			: r == -EOPNOTSUPP ? "this kernel's links to one process miss its threads "
+					     "(Linux 6.6 to 6.9): --attach perf does without them"
+					   : strerror(-r));
 	if (r == 0) /* it was before */
 		return 0;
 	return r == -ENOSPC ? 1U << PARTIAL_LIMIT : 1U << PARTIAL_LATE_ATTACH;
 }
 
-static void place_one(struct users_walk *walk, pid_t pid, enum intact found)
+static void place_one_by_one(const struct users *users, reach_fn fn, void *userdata)
 {
-	unsigned int partial = attach_one(walk->library, pid, found);
+	for (size_t i = 0; i < users->n; i++) {
+		const struct user *user = &users->users[i];
+		unsigned int partial = attach_one(users->library, user->pid, user->found);
 
-	if (partial)
-		walk->tell(pid, partial, walk->userdata);
+		if (partial)
+			fn(user->pid, partial, userdata);
+	}
 }
 
-static int place_one_by_one(struct library *library, reach_fn fn, void *userdata)
+/* What they called until now nobody saw; nor what their children do between being forked and now,
+ * which is why it is not left to the news of mappings.
+ */
+static void tell_late(const struct users *users, reach_fn fn, void *userdata)
 {
-	struct users_walk walk = {
-		.library = library,
-		.fn = place_one,
-		.tell = fn,
-		.userdata = userdata,
-	};
-
-	library_drop_ended(library);
-	return procfs_each_pid(on_process, &walk);
+	for (size_t i = 0; i < users->n; i++)
+		fn(users->users[i].pid, 1U << PARTIAL_LATE_ATTACH, userdata);
 }
 
-int reach_place(struct library *library, uint32_t *numbers, reach_fn fn, void *userdata)
+int reach_place(struct library *library, reach_fn fn, void *userdata)
 {
+	_cleanup_free_ struct users *users = calloc(1, sizeof(*users));
 	int r;
 
-	if (library->spares_filtered || patched_users(library) > 0)
-		return place_one_by_one(library, fn, userdata);
-	r = library->n_ones > 0 ? library_join(library, ++*numbers) : library_attach(library);
-	return r < 0 ? r : 1;
+	if (!users)
+		return -ENOMEM;
+	users->library = library;
+	r = procfs_each_pid(note_user, users);
+	if (r == 0 && (library->spares_filtered || users->patched > 0)) {
+		place_one_by_one(users, fn, userdata);
+	} else if (r == 0) {
+		r = library_attach(library);
+		if (r == 0)
+			tell_late(users, fn, userdata);
+	}
+	free(users->users);
+	return r;
+}
+
+/* Who maps a library a thousand times asks as often. */
+static bool was_left_alone(const struct library *library, pid_t pid)
+{
+	return library->left_alone.pid == pid &&
+	       clock_monotonic_ns() - library->left_alone.at_ns < LEFT_ALONE_NS;
+}
+
+static unsigned int add(struct library *library, pid_t pid, enum intact found)
+{
+	unsigned int partial = attach_one(library, pid, found);
+
+	if (!library_reaches(library, pid)) {
+		library->left_alone.pid = pid;
+		library->left_alone.at_ns = clock_monotonic_ns();
+		library->left_alone.partial = partial;
+	}
+	return partial;
 }
 
 unsigned int reach_add(struct library *library, pid_t pid)
 {
-	struct users_walk walk = {.library = library};
+	struct looks looks;
 
 	library_drop_ended(library);
 	if (library_reaches(library, pid))
 		return 0;
-	look_at(pid, &walk);
-	return walk.is_mapped ? attach_one(library, pid, walk.found) : 0;
+	if (was_left_alone(library, pid))
+		return library->left_alone.partial;
+	look_at(pid, &library, 1, &looks);
+	return looks.looks[0].pieces > 0 ? add(library, pid, looks.looks[0].found) : 0;
+}
+
+void reach_review(struct library *const *libraries, size_t n, pid_t pid, reach_fn fn,
+		  void *userdata)
+{
+	struct looks looks;
+
+	look_at(pid, libraries, n, &looks);
+	for (size_t i = 0; i < n; i++) {
+		const struct look *look = &looks.looks[i];
+		unsigned int partial;
+
+		if (look->pieces == 0)
+			continue;
+		libraries[i]->may_join &= look->found != INTACT_NO;
+		partial = library_reaches(libraries[i], pid)
+				  ? 0
+				  : attach_one(libraries[i], pid, look->found);
+		if (partial)
+			fn(pid, partial, userdata);
+	}
+}
+
+struct join {
+	struct library *libraries[LIBRARIES_MAX];
+	size_t n;
+	struct looks looks;
+};
+
+static int leave_out_patched(pid_t pid, void *userdata)
+{
+	struct join *join = userdata;
+
+	look_at(pid, join->libraries, join->n, &join->looks);
+	for (size_t i = join->n; i-- > 0;)
+		if (join->looks.looks[i].found == INTACT_NO)
+			join->libraries[i] = join->libraries[--join->n];
+	return join->n == 0;
+}
+
+size_t reach_join(struct library *const *libraries, size_t n,
+		  uint32_t (*next_number)(void *userdata), void *userdata)
+{
+	_cleanup_free_ struct join *join = calloc(1, sizeof(*join));
+	size_t joined = 0;
+
+	for (size_t i = 0; join && i < n; i++)
+		if (libraries[i]->may_join && !libraries[i]->spares_filtered)
+			join->libraries[join->n++] = libraries[i];
+	if (!join || join->n == 0 || procfs_each_pid(leave_out_patched, join) < 0)
+		return 0;
+	for (size_t i = 0; i < join->n; i++)
+		joined += library_join(join->libraries[i], next_number(userdata)) == 0;
+	return joined;
 }
 
 struct inspection {

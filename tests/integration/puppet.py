@@ -102,9 +102,9 @@ class Puppet(Thread):
         self.pid = self.heard()["pid"]
 
     @classmethod
-    def start(cls, workload, directory, *first, **environment):
+    def start(cls, workload, directory, *first, wrapper=(), **environment):
         directory.mkdir(exist_ok=True)
-        process = workload("/usr/bin/python3", PROGRAM, **environment).process
+        process = workload(*wrapper, "/usr/bin/python3", PROGRAM, **environment).process
         return cls(*first, directory, process.stdout, process.stdin)
 
     def heard(self):

@@ -3,9 +3,11 @@
 import os
 import pathlib
 import shutil
+import signal
 
 import pytest
 from conftest import LEAK, SIM, as_entries, count_is, read_ledger, step_to, wait_until
+from puppet import Puppet, partial
 
 RUNS = 100
 COUNT = 20
@@ -121,6 +123,17 @@ def test_calls_before_the_probes_are_owned_up_to(start_daemon, workload, private
         wait_armed(daemon, libraries / RUNTIME, libraries / DRIVER)
         assert "late_attach" in known(daemon, process.pid)["partial"]
         count_is(daemon, process.pid, 0)
+
+
+def test_forked_before_the_probes(start_daemon, workload, private_libraries, tmp_path):
+    """What a child that was forked meanwhile called is missing, and no mapping tells of it."""
+    daemon = start_daemon(libraries=())
+    daemon.process.send_signal(signal.SIGSTOP)
+    parent = Puppet.start(workload, tmp_path / "parent", SIMCUDA_DIR=str(private_libraries()))
+    child = parent.fork(tmp_path / "child")
+    daemon.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: child.pid in daemon.pids(), "it is found")
+    assert partial(daemon, child.pid) == ["late_attach"]
 
 
 def test_free_of_what_was_allocated_before(start_daemon, workload):

@@ -2,15 +2,17 @@
 """Processes that write over functions in their own memory, as hooking tools do (UCX, Frida): a probe
 on such code would end them.
 """
+import shutil
 import signal
 
 import pytest
-from conftest import built_as, wait_until
+from conftest import SIM, built_as, wait_until
 from puppet import OUT, Puppet, partial
 
 MIB = 1 << 20
 HOOKED = 42  # what the hook returns
-NARROW = built_as("narrow")  # probes two processes one by one, and no more (tests.mk)
+NARROW = built_as("narrow")  # probes four processes one by one, two of a user (tests.mk)
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 LEFT = "taking its probes out though"
 
 
@@ -19,10 +21,11 @@ def start_puppet(workload, private_libraries, tmp_path):
     """Processes that map the same libraries, which no daemon has seen."""
     directory, started = private_libraries(), []
 
-    def start():
+    def start(wrapper=(), libraries=directory):
         place = tmp_path / f"puppet{len(started)}"
-        started.append(Puppet.start(workload, place, SIMCUDA_DIR=str(directory)))
-        return started[-1]
+        puppet = Puppet.start(workload, place, wrapper=wrapper, SIMCUDA_DIR=str(libraries))
+        started.append(puppet)
+        return puppet
 
     return start
 
@@ -102,17 +105,23 @@ def test_killed_while_one_is_patched(start_puppet, restart, length):
     assert "patched" in partial(daemon, patched.pid)
 
 
-def test_more_than_are_probed_one_by_one(start_puppet, start_daemon):
-    patched = start_puppet()
+def test_more_than_are_probed_one_by_one(start_puppet, start_daemon, open_directory):
+    """Half of the room is for one user's; another's is probed though they were there first."""
+    libraries = shutil.copytree(SIM, open_directory / "sim")
+    patched = start_puppet(libraries=libraries)
     patched.patch("cudaMalloc", 5, HOOKED)
-    others = [start_puppet() for _ in range(3)]
+    others = [start_puppet(libraries=libraries) for _ in range(3)]
+    stranger = start_puppet(NOBODY, libraries)
     daemon = start_daemon(binary=NARROW)
-    wait_until(lambda: {o.pid for o in others} <= daemon.pids(), "they are found")
+    wait_until(lambda: {p.pid for p in (*others, stranger)} <= daemon.pids(), "they are found")
     (marked,) = [o for o in others if "limit" in partial(daemon, o.pid)]
     marked.cudaMallocHost(OUT, MIB)
     assert [a["api"] for a in daemon.allocs(marked.pid)] == ["cuMemAllocHost_v2"]
+    assert partial(daemon, stranger.pid) == ["late_attach"]
+    stranger.cudaMalloc(OUT, MIB)
+    wait_until(lambda: len(daemon.allocs(stranger.pid)) == 1, "it is seen")
     (limit,) = [x for x in daemon.ctl("status")["limits"] if x["name"] == "one_by_one"]
-    assert limit["limit"] == limit["used"] == 2 and limit["refused"] > 0
+    assert (limit["limit"], limit["used"]) == (4, 3) and limit["refused"] > 0
     others.remove(marked)
     others[0].end()
 
@@ -121,6 +130,20 @@ def test_more_than_are_probed_one_by_one(start_puppet, start_daemon):
         return "cudaMalloc" in [a["api"] for a in daemon.allocs(marked.pid)]
 
     wait_until(is_probed, "it has the other's room")
+
+
+def test_forked_while_one_is_patched(start_puppet, start_daemon, tmp_path):
+    """No mapping tells of it."""
+    patched, parent = start_puppet(), start_puppet()
+    patched.patch("cudaMalloc", 5, HOOKED)
+    daemon = start_daemon()
+    wait_until(lambda: {patched.pid, parent.pid} <= daemon.pids(), "both are found")
+    child = parent.fork(tmp_path / "child")
+    wait_until(lambda: child.pid in daemon.pids(), "it is found")
+    child.cudaMalloc(OUT, MIB)
+    wait_until(lambda: len(daemon.allocs(child.pid)) == 1, "it is seen")
+    assert partial(daemon, child.pid) == ["late_attach"]
+    assert "patched" in partial(daemon, patched.pid)
 
 
 def test_patched_after(start_puppet, start_daemon, bpffs, length):

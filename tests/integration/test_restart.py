@@ -12,7 +12,7 @@ import pytest
 from churn import Churn, assert_conserved, assert_equal_to_ledger, devices_known, entry
 from conftest import BIN, BUILD, LEAK, PATIENCE, SIM, WITHOUT_TOOLKIT
 from conftest import count_is, step_to, wait_until
-from puppet import LATE, MIB, OUT, Pointer, Puppet, properties
+from puppet import LATE, MIB, OUT, Pointer, Puppet, partial, properties
 
 JUMP = BUILD / "workloads" / "jump"
 COUNT = 25
@@ -36,6 +36,48 @@ def pinned(daemon):
 def reset(pins):
     arguments = [BIN / "srtleakd", "--pin-dir", pins, "--reset"]
     return subprocess.run(arguments, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def settled_as(pin):
+    """The name of a library's pins once everybody who had it before is known to be late."""
+    return pin.replace("unsettled_", "library_")
+
+
+def names(pins, state):
+    return {p.name for p in pins.glob(f"*/{state}_*")}
+
+
+def test_library_that_was_just_found(restart, workload, private_libraries, tmp_path):
+    """Its probes stay, though nobody knows whom they had missed."""
+    daemon = restart(libraries=())
+    before = names(daemon.pins, "library")
+    puppet = Puppet.start(workload, tmp_path / "puppet", SIMCUDA_DIR=str(private_libraries()))
+    wait_until(lambda: names(daemon.pins, "unsettled"), "it is probed")
+    daemon.process.kill()
+    unsettled = names(daemon.pins, "unsettled")
+    assert unsettled
+    daemon = restart.again(daemon, signal.SIGKILL, libraries=(), meanwhile=lambda: None)
+    settled = {settled_as(pin) for pin in unsettled}
+    assert settled <= names(daemon.pins, "library") - before
+    assert partial(daemon, puppet.pid) == ["late_attach"]
+    puppet.cudaMalloc(OUT, MIB)
+    wait_until(lambda: len(daemon.allocs(puppet.pid)) == 1, "it is seen, once")
+
+
+def test_libraries_that_come_all_the_time(restart, workload, private_libraries, tmp_path):
+    """Each is settled in its own time."""
+    daemon = restart(libraries=())
+    Puppet.start(workload, tmp_path / "first", SIMCUDA_DIR=str(private_libraries("first")))
+    first = wait_until(lambda: names(daemon.pins, "unsettled"), "it is probed")
+    many = iter(range(1000))
+
+    def is_settled():
+        number = next(many)
+        libraries = private_libraries(f"more{number}")
+        leak(workload, SIMCUDA_DIR=str(libraries)).kill()
+        return {settled_as(pin) for pin in first} <= names(daemon.pins, "library")
+
+    wait_until(is_settled, "it is settled")
 
 
 @pytest.mark.parametrize(

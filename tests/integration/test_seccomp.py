@@ -56,5 +56,17 @@ def test_they_are_left_alone_where_the_kernel_would_end_them(start_daemon, workl
     assert set(outstanding.values()) == {None}
 
 
+def test_forked_where_the_kernel_would_end_them(start_daemon, workload, tmp_path):
+    """No mapping tells of it, and all are probed one by one."""
+    parent = Puppet.start(workload, tmp_path / "a")
+    daemon = start_daemon(binary=UNSAFE)
+    wait_until(lambda: parent.pid in daemon.pids(), "it is found")
+    child = parent.fork(tmp_path / "b")
+    wait_until(lambda: child.pid in daemon.pids(), "it is found too")
+    child.cudaMalloc(OUT, MIB)
+    wait_until(lambda: len(daemon.allocs(child.pid)) == 1, "it is seen")
+    assert partial(daemon, child.pid) == ["late_attach"]
+
+
 def is_probed(puppet):
     return kernel.first_byte(puppet.pid, RUNTIME, "cudaMalloc") == kernel.BREAKPOINT

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "legacy.h"
+#include "log.h"
+#include "macro.h"
+#include "quota.h"
+
+struct legacy {
+	struct {
+		char name[PINS_FOLDER_MAX];
+		bool is_kept;
+	} pins[LIBRARIES_MAX];
+	size_t n;
+};
+
+static void inherit(const char *name, void *userdata)
+{
+	struct legacy *legacy = userdata;
+
+	if (legacy->n < LIBRARIES_MAX && strlen(name) < PINS_FOLDER_MAX)
+		strcpy(legacy->pins[legacy->n++].name, name);
+}
+
+int legacy_new(struct pins *pins, struct legacy **ret)
+{
+	_cleanup_free_ struct legacy *legacy = calloc(1, sizeof(*legacy));
+	int r = legacy ? pins_each_folder(pins, inherit, legacy) : -ENOMEM;
+
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(legacy);
+	return 0;
+}
+
+struct legacy *legacy_free(struct legacy *legacy)
+{
+	free(legacy);
+	return NULL;
+}
+
+int legacy_take(struct legacy *legacy, const struct probes *probes, bool multi, int fd,
+		const struct stat *st, const char *path, enum api_family family,
+		struct library **ret)
+{
+	for (size_t i = 0; legacy && i < legacy->n; i++) {
+		char name[PINS_FOLDER_MAX];
+		int r;
+
+		if (!library_pin_fits(legacy->pins[i].name, st))
+			continue;
+		strcpy(name, legacy->pins[i].name);
+		legacy->pins[i] = legacy->pins[--legacy->n];
+		r = library_adopt(probes, multi, fd, path, family, name, ret);
+		if (r < 0)
+			pins_remove(probes_pins(probes), name);
+		return r;
+	}
+	return -ENOENT;
+}
+
+bool legacy_keep(struct legacy *legacy, dev_t device, ino_t inode)
+{
+	bool is_kept = false;
+
+	for (size_t i = 0; legacy && i < legacy->n; i++) {
+		if (!library_pin_names(legacy->pins[i].name, device, inode))
+			continue;
+		legacy->pins[i].is_kept = is_kept = true;
+	}
+	return is_kept;
+}
+
+bool legacy_has_number(const struct legacy *legacy, uint32_t number)
+{
+	for (size_t i = 0; legacy && i < legacy->n; i++)
+		if (library_pin_number(legacy->pins[i].name) == number)
+			return true;
+	return false;
+}
+
+void legacy_drop(struct legacy *legacy, struct pins *pins)
+{
+	for (size_t i = legacy ? legacy->n : 0; i-- > 0;) {
+		const char *name = legacy->pins[i].name;
+
+		if (legacy->pins[i].is_kept) {
+			log_info("leaving an earlier daemon's probes in a file that was deleted "
+				 "and is in use (%s)",
+				 name);
+			continue;
+		}
+		log_info("taking out an earlier daemon's probes whose file is gone or changed (%s)",
+			 name);
+		pins_remove(pins, name);
+		legacy->pins[i] = legacy->pins[--legacy->n];
+	}
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Probes that an earlier daemon has left pinned, until each file is found again or given up. */
+#ifndef SRTLEAK_LEGACY_H
+#define SRTLEAK_LEGACY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "library.h"
+#include "probes.h"
+
+struct legacy;
+
+int legacy_new(struct pins *pins, struct legacy **ret);
+
+/* Takes over the probes of this file. -ENOENT: there are none; else they could not be, and are
+ * gone: they must not stay beside those that are placed instead.
+ */
+int legacy_take(struct legacy *legacy, const struct probes *probes, bool multi, int fd,
+		const struct stat *st, const char *path, enum api_family family,
+		struct library **ret);
+
+/* A file that has no name any more, and cannot be opened, while a process goes on with it: its
+ * probes go on too. False where there are none of it. NULL is fine.
+ */
+bool legacy_keep(struct legacy *legacy, dev_t device, ino_t inode);
+
+/* Whether some of these probes have this number. NULL is fine. */
+bool legacy_has_number(const struct legacy *legacy, uint32_t number);
+
+/* Takes out what nobody has claimed, of files that are gone, or are not what they were. What is
+ * kept can still be taken over. NULL is fine.
+ */
+void legacy_drop(struct legacy *legacy, struct pins *pins);
+
+struct legacy *legacy_free(struct legacy *legacy);
+
+#endif
