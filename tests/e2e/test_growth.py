@@ -53,4 +53,7 @@ def test_growth_of_a_leak(start_daemon, workload):
     sites = by_growth()
     assert sites[0]["python"][0]["function"] == "PrefixCache.insert"
     assert sites[0]["growth_bytes_per_s"] > 1 << 20
-    assert abs(sites[-1]["growth_bytes_per_s"] or 0) < 1 << 10
+    # What comes and goes may be there in all of so few samples, on a machine that is busy.
+    wait_until(
+        lambda: abs(by_growth()[-1]["growth_bytes_per_s"]) < 1 << 10, "the others are steady"
+    )
