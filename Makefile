@@ -35,7 +35,7 @@ SAFETY := -fstack-protector-strong -fno-omit-frame-pointer \
 ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(CPPFLAGS) $(SAFETY) $(CFLAGS)
 LDFLAGS += $(if $(SANITIZE),-fsanitize=address$(comma)undefined,-Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now)
 
-DAEMON_LIBS := -lbpf -lelf -lz -lsystemd -ljansson -lmicrohttpd -linih -liberty
+DAEMON_LIBS := -lbpf -lelf -lz -lsystemd -ljansson -lmicrohttpd -linih -liberty -lseccomp
 CLI_LIBS := -lbpf -lelf -ljansson -lncursesw -ltinfo
 
 DAEMON_OBJECTS := $(patsubst %.c,$(B)/%.o,$(wildcard daemon/*.c))

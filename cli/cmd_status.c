@@ -214,6 +214,19 @@ static void print_late_attach(const json_t *late)
 	       json_number_value(json_object_get(late, "max_ms")));
 }
 
+/* Files and memory of processes that could not be read for good. */
+static void print_reader(const json_t *reader)
+{
+	json_int_t timeouts = json_integer_value(json_object_get(reader, "timeouts"));
+	json_int_t crashes = json_integer_value(json_object_get(reader, "crashes"));
+
+	if (timeouts + crashes == 0)
+		return;
+	printf("%-12s %" JSON_INTEGER_FORMAT " reads of files or memory took too long, "
+	       "%" JSON_INTEGER_FORMAT " ended the reader (see the journal)\n",
+	       "reader", timeouts, crashes);
+}
+
 static void print_memory(const char *name, const json_t *bytes)
 {
 	char text[HUMAN_MAX];
@@ -306,6 +319,7 @@ static int print_status(const json_t *status, const json_t *items, bool first, v
 		puts("pinned below nothing: tracking ends with this daemon");
 	print_capabilities(json_object_get(json_object_get(status, "access"), "capabilities"));
 	print_late_attach(json_object_get(status, "late_attach"));
+	print_reader(json_object_get(status, "reader"));
 	err = print_probes(json_object_get(status, "probes"));
 	if (err)
 		return err;

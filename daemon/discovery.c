@@ -20,6 +20,7 @@
 #include "perf_stream.h"
 #include "procfs.h"
 #include "reach.h"
+#include "reader.h"
 
 #define SETTLE_NS 1000000000ULL /* after a library was armed: by then its users were reported */
 #define RESCAN_USEC 5000000ULL  /* after records were lost */
@@ -186,16 +187,15 @@ static uint32_t next_number(void *userdata)
 	return d->last_number;
 }
 
-static int place_anew(struct discovery *d, int fd, const char *path, enum api_family family,
-		      struct library **ret)
+static int place_anew(struct discovery *d, const struct library_file *file, struct library **ret)
 {
 	_cleanup_(library_freep) struct library *library = NULL;
-	int r = library_open(d->probes, d->rules.multi, fd, path, family, next_number(d), &library);
+	int r = library_open(d->probes, d->rules.multi, file, next_number(d), &library);
 
 	if (r < 0)
 		return r;
 	library->spares_filtered = d->rules.spares_filtered;
-	r = reach_place(library, is_excused(d, family) ? on_reached_excused : on_reached, d);
+	r = reach_place(library, is_excused(d, file->family) ? on_reached_excused : on_reached, d);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(library);
@@ -205,30 +205,30 @@ static int place_anew(struct discovery *d, int fd, const char *path, enum api_fa
 /* Places the probes, if the file's owner and who maps it have room and time left for it: who owns
  * or maps one can make a thousand of them. -EAGAIN: later.
  */
-static int place(struct discovery *d, pid_t pid, int fd, const struct stat *st, const char *path,
-		 enum api_family family, struct library **ret)
+static int place(struct discovery *d, const struct library_file *file, struct library **ret)
 {
 	struct quotas *q = &d->tracker->quotas;
-	uint64_t began = quota_time(), holder = holder_of(pid);
+	uint64_t began = quota_time(), holder = holder_of(file->pid);
+	uid_t owner = file->st.st_uid;
 	int r;
 
-	if (!quota_take(&q->libraries, st->st_uid, libraries_held(d, holder), 1)) {
+	if (!quota_take(&q->libraries, owner, libraries_held(d, holder), 1)) {
 		d->is_crowded = true;
 		return -ENOSPC;
 	}
-	r = legacy_take(d->legacy, d->probes, d->rules.multi, fd, st, path, family, ret);
-	if (r < 0 && !quota_has(&q->time, st->st_uid, 0, 1)) {
+	r = legacy_take(d->legacy, d->probes, d->rules.multi, file, ret);
+	if (r == -ENOENT && !quota_has(&q->time, owner, 0, 1)) {
 		q->time.refused++;
 		request_rescan(d);
 		r = -EAGAIN;
-	} else if (r < 0) {
-		r = place_anew(d, fd, path, family, ret);
+	} else if (r == -ENOENT) {
+		r = place_anew(d, file, ret);
 	}
 	if (r < 0)
-		quota_give(&q->libraries, st->st_uid, 1);
+		quota_give(&q->libraries, owner, 1);
 	else
 		(*ret)->holder = holder;
-	quota_charge(&q->time, st->st_uid, quota_time() - began);
+	quota_charge(&q->time, owner, quota_time() - began);
 	return r;
 }
 
@@ -257,35 +257,32 @@ static void say_placed(const struct library *library)
  * there is nothing to probe for good, and a negative errno where that may be different the next
  * time.
  */
-static int arm(struct discovery *d, pid_t pid, int fd, const char *path, enum api_family family,
-	       struct library **ret)
+static int arm(struct discovery *d, const struct library_file *file, struct library **ret)
 {
+	const struct stat *st = &file->st;
 	struct library *library = NULL;
-	struct stat st;
 	int r;
 
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	*ret = S_ISREG(st.st_mode) ? find_library(d, &st) : NULL;
-	if (*ret || !S_ISREG(st.st_mode))
+	*ret = S_ISREG(st->st_mode) ? find_library(d, st) : NULL;
+	if (*ret || !S_ISREG(st->st_mode))
 		return 0;
-	r = place(d, pid, fd, &st, path, family, &library);
+	r = place(d, file, &library);
 	if (r == -ENOENT || r == -ENOEXEC)
 		return 0;
 	if (r < 0) {
-		log_limited(LOG_LEVEL_WARNING, "%s: not probed: %s", path,
+		log_limited(LOG_LEVEL_WARNING, "%s: not probed: %s", file->path,
 			    r == -ENOSPC
 				    ? "its owner or the process has as many libraries as there "
 				      "is room for"
-			    : r == -EAGAIN ? "its owner's others have taken up the time for now"
+			    : r == -EAGAIN ? "there is no time for it now"
 					   : strerror(-r));
 		return r;
 	}
 	d->libraries[d->n_libraries++] = library;
-	watch_writes(d, library, fd);
+	watch_writes(d, library, file->fd);
 	if (library->armed_ns)
 		settle_soon(d, library);
-	file_names_add(&d->files, major(st.st_dev), minor(st.st_dev), st.st_ino, library, false);
+	file_names_add(&d->files, major(st->st_dev), minor(st->st_dev), st->st_ino, library, false);
 	say_placed(library);
 	*ret = library;
 	return 0;
@@ -298,6 +295,7 @@ static struct library *library_of(struct discovery *d, pid_t pid,
 {
 	const struct file_name *ref =
 		file_names_find(&d->files, mapping->major, mapping->minor, mapping->inode);
+	struct library_file file = {.path = mapping->path, .pid = pid, .family = family};
 	struct library *library = NULL;
 	_cleanup_close_ int fd = -1;
 	int r;
@@ -305,17 +303,22 @@ static struct library *library_of(struct discovery *d, pid_t pid,
 	*ret_missing = ref && ref->is_refused ? 1U << PARTIAL_LIMIT : 0;
 	if (ref)
 		return ref->library;
-	fd = procfs_open_mapping(pid, mapping);
+	fd = file.fd = reader_open(pid, mapping, &file.st);
 	if (fd < 0) { /* gone, or its process is: no verdict on the file */
 		if (!legacy_keep(d->legacy, makedev(mapping->major, mapping->minor),
 				 mapping->inode) &&
 		    !is_excused(d, family))
 			*ret_missing = 1U << PARTIAL_LATE_ATTACH;
+		if (reader_is_to_be_asked_again(fd))
+			request_rescan(d);
 		return NULL;
 	}
-	r = arm(d, pid, fd, mapping->path, family, &library);
-	if (r == -EAGAIN)
+	r = arm(d, &file, &library);
+	if (reader_is_to_be_asked_again(r)) {
+		request_rescan(d);
+		*ret_missing = is_excused(d, family) ? 0 : 1U << PARTIAL_LATE_ATTACH;
 		return NULL;
+	}
 	if (r < 0)
 		library = NULL;
 	*ret_missing = r == -ENOSPC ? 1U << PARTIAL_LIMIT : 0;
@@ -638,10 +641,11 @@ static int on_disk(const char *path, enum api_family family, void *userdata)
 {
 	/* Neither a FIFO nor a terminal may hold us up. */
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct library_file file = {.fd = fd, .path = path, .family = family};
 	struct library *library;
 
-	if (fd >= 0)
-		(void)arm(userdata, 0, fd, path, family, &library);
+	if (fd >= 0 && fstat(fd, &file.st) == 0)
+		(void)arm(userdata, &file, &library);
 	return 0;
 }
 

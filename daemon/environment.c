@@ -6,13 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "elf_file.h"
+#include "arguments.h"
 #include "environment.h"
 #include "macro.h"
 #include "procfs.h"
+#include "reader.h"
 #include "remote.h"
 
 #define VARIABLES_MAX 4096 /* of a process */
@@ -82,7 +82,7 @@ static int read_from_kernel(pid_t pid, const char *const *names, size_t n, char 
 {
 	_cleanup_free_ char *strings = NULL;
 	size_t size;
-	int r = procfs_environ(pid, &strings, &size);
+	int r = arguments_environ(pid, &strings, &size);
 
 	return r < 0 ? r : environment_parse(strings, size, names, n, ret);
 }
@@ -127,49 +127,34 @@ static int on_mapping(const struct procfs_mapping *mapping, void *userdata)
 	return 0;
 }
 
-static int on_symbol(const struct elf_symbol *symbol, void *userdata)
-{
-	if (strcmp(symbol->name, "environ") == 0 || strcmp(symbol->name, "__environ") == 0)
-		*(uint64_t *)userdata = symbol->address;
-	return 0;
-}
-
 /* Where the file's `environ` lies in the process; -ENOENT: it has none. */
 static int find_variable(pid_t pid, const struct holder *holder, uint64_t *ret)
 {
-	_cleanup_(elf_file_freep) struct elf_file *elf = NULL;
-	uint64_t address = 0, linked = 0;
-	_cleanup_close_ int fd = -1;
+	static const char *const names[] = {"environ", "__environ"};
+	uint64_t values[ARRAY_SIZE(names)], linked;
 	int r;
 
 	if (!holder->mapping.inode)
 		return -ENOENT;
-	fd = procfs_open_mapping(pid, &holder->mapping);
-	r = fd < 0 ? fd : elf_file_open(fd, &elf);
-	if (r == 0)
-		r = elf_file_exports(elf, on_symbol, &address);
-	if (r == 0)
-		r = elf_file_address(elf, holder->mapping.offset, &linked);
+	r = reader_exports(pid, &holder->mapping, names, ARRAY_SIZE(names), values, &linked);
 	if (r < 0)
 		return r;
-	if (!address)
+	if (!values[0] && !values[1])
 		return -ENOENT;
-	*ret = address + (holder->mapping.start - linked);
+	*ret = (values[0] ? values[0] : values[1]) + (holder->mapping.start - linked);
 	return 0;
 }
 
 static int find_environ(pid_t pid, uint64_t *ret)
 {
 	_cleanup_free_ struct search *s = calloc(1, sizeof(*s));
-	struct stat executable;
-	char path[64];
+	struct statx executable;
 	int r;
 
 	if (!s)
 		return -ENOMEM;
-	snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
-	if (stat(path, &executable) == 0)
-		s->executable = executable.st_ino;
+	if (procfs_exe_file(pid, &executable) == 0)
+		s->executable = executable.stx_ino;
 	r = procfs_mappings(pid, on_mapping, s);
 	if (r < 0)
 		return r;

@@ -2,14 +2,12 @@
 #include <errno.h>
 #include <fnmatch.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "elf_file.h"
 #include "interpreter.h"
 #include "macro.h"
 #include "procfs.h"
+#include "reader.h"
 
 #define CANDIDATES_MAX 8
 
@@ -54,46 +52,33 @@ static int on_mapping(const struct procfs_mapping *mapping, void *userdata)
 	return 0;
 }
 
-static int on_symbol(const struct elf_symbol *symbol, void *userdata)
+static int find_symbols(pid_t pid, const struct procfs_mapping *mapping, struct python_binary *ret,
+			uint64_t *ret_linked)
 {
-	static const struct {
-		const char *name;
-		size_t offset;
-	} wanted[] = {
-		{"_PyRuntime", offsetof(struct python_binary, runtime)},
-		{"Py_Version", offsetof(struct python_binary, version_symbol)},
-		{"PyCode_Type", offsetof(struct python_binary, code_type)},
-	};
+	static const char *const names[] = {"_PyRuntime", "Py_Version", "PyCode_Type"};
+	uint64_t values[ARRAY_SIZE(names)];
+	int r = reader_exports(pid, mapping, names, ARRAY_SIZE(names), values, ret_linked);
 
-	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
-		if (strcmp(symbol->name, wanted[i].name) == 0)
-			memcpy((char *)userdata + wanted[i].offset, &symbol->address,
-			       sizeof(symbol->address));
-	return 0;
+	if (r < 0)
+		return r;
+	*ret = (struct python_binary){
+		.runtime = values[0],
+		.version_symbol = values[1],
+		.code_type = values[2],
+	};
+	return values[0] ? 0 : -ENOENT;
 }
 
 static int open_candidate(pid_t pid, const struct candidate *c, struct python **ret,
 			  uint64_t *ret_runtime)
 {
-	_cleanup_(elf_file_freep) struct elf_file *elf = NULL;
 	_cleanup_(python_cleanup) struct python *python = NULL;
-	struct python_binary binary = {0};
-	_cleanup_close_ int fd = -1;
-	uint64_t linked = 0, bias;
-	int r;
+	struct python_binary binary;
+	uint64_t linked, bias;
+	int r = find_symbols(pid, &c->mapping, &binary, &linked);
 
-	fd = procfs_open_mapping(pid, &c->mapping);
-	if (fd < 0)
-		return fd;
-	r = elf_file_open(fd, &elf);
-	if (r == 0)
-		r = elf_file_exports(elf, on_symbol, &binary);
-	if (r == 0)
-		r = elf_file_address(elf, c->mapping.offset, &linked);
 	if (r < 0)
 		return r;
-	if (!binary.runtime)
-		return -ENOENT;
 	/* Segments are mapped from page boundaries on; offset and address agree below a page. */
 	bias = c->mapping.start - linked;
 	r = python_open(pid, &binary, bias, &python);
@@ -109,15 +94,13 @@ static int open_candidate(pid_t pid, const struct candidate *c, struct python **
 int interpreter_open(pid_t pid, struct python **ret, uint64_t *ret_runtime)
 {
 	_cleanup_free_ struct search *s = calloc(1, sizeof(*s));
-	struct stat executable;
-	char path[64];
+	struct statx executable;
 	int result = -ENOENT;
 
 	if (!s)
 		return -ENOMEM;
-	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
-	if (stat(path, &executable) == 0)
-		s->executable = executable.st_ino;
+	if (procfs_exe_file(pid, &executable) == 0)
+		s->executable = executable.stx_ino;
 	procfs_mappings(pid, on_mapping, s);
 	for (size_t i = 0; i < s->n; i++) {
 		int r = open_candidate(pid, &s->found[i], ret, ret_runtime);

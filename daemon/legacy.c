@@ -7,6 +7,7 @@
 #include "log.h"
 #include "macro.h"
 #include "quota.h"
+#include "reader.h"
 
 struct legacy {
 	struct {
@@ -41,22 +42,24 @@ struct legacy *legacy_free(struct legacy *legacy)
 	return NULL;
 }
 
-int legacy_take(struct legacy *legacy, const struct probes *probes, bool multi, int fd,
-		const struct stat *st, const char *path, enum api_family family,
-		struct library **ret)
+int legacy_take(struct legacy *legacy, const struct probes *probes, bool multi,
+		const struct library_file *file, struct library **ret)
 {
 	for (size_t i = 0; legacy && i < legacy->n; i++) {
 		char name[PINS_FOLDER_MAX];
 		int r;
 
-		if (!library_pin_fits(legacy->pins[i].name, st))
+		if (!library_pin_fits(legacy->pins[i].name, &file->st))
 			continue;
 		strcpy(name, legacy->pins[i].name);
+		r = library_adopt(probes, multi, file, name, ret);
+		legacy->pins[i].is_kept |= reader_is_to_be_asked_again(r);
+		if (reader_is_to_be_asked_again(r))
+			return r;
 		legacy->pins[i] = legacy->pins[--legacy->n];
-		r = library_adopt(probes, multi, fd, path, family, name, ret);
 		if (r < 0)
 			pins_remove(probes_pins(probes), name);
-		return r;
+		return r < 0 ? -ENOENT : 0;
 	}
 	return -ENOENT;
 }

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/stat.h>
+#include <sys/types.h>
 
 #include "library.h"
 #include "probes.h"
@@ -14,12 +14,12 @@ struct legacy;
 
 int legacy_new(struct pins *pins, struct legacy **ret);
 
-/* Takes over the probes of this file. -ENOENT: there are none; else they could not be, and are
- * gone: they must not stay beside those that are placed instead.
+/* Takes over the probes of this file. -ENOENT: there are none, or they are of another state of it,
+ * and gone: they must not stay beside those that are placed instead. Otherwise the file could not
+ * be read now, and they stay.
  */
-int legacy_take(struct legacy *legacy, const struct probes *probes, bool multi, int fd,
-		const struct stat *st, const char *path, enum api_family family,
-		struct library **ret);
+int legacy_take(struct legacy *legacy, const struct probes *probes, bool multi,
+		const struct library_file *file, struct library **ret);
 
 /* A file that has no name any more, and cannot be opened, while a process goes on with it: its
  * probes go on too. False where there are none of it. NULL is fine.

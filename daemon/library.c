@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -14,6 +15,7 @@
 #include "macro.h"
 #include "names.h"
 #include "pidfd.h"
+#include "reader.h"
 #include "share.h"
 
 #define PIN_ARMING "arming"
@@ -110,11 +112,27 @@ ino_t library_pin_inode(const char *pin_name)
 	return rest && sscanf(rest, "%*x_%*x_%" SCNx64 "_", &inode) == 1 ? inode : 0;
 }
 
+/* Without asking the file system, which may not answer. */
+static int look_at(int fd, struct stat *ret)
+{
+	struct statx st;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &st) < 0)
+		return -errno;
+	*ret = (struct stat){
+		.st_dev = makedev(st.stx_dev_major, st.stx_dev_minor),
+		.st_ino = st.stx_ino,
+		.st_size = (off_t)st.stx_size,
+		.st_mtim = {.tv_sec = st.stx_mtime.tv_sec, .tv_nsec = st.stx_mtime.tv_nsec},
+	};
+	return 0;
+}
+
 bool library_is_changed(const struct library *library)
 {
-	struct stat st;
+	struct stat st = {0};
 
-	return fstat(library->fd, &st) < 0 || !library_pin_fits(library->pin_name, &st);
+	return look_at(library->fd, &st) < 0 || !library_pin_fits(library->pin_name, &st);
 }
 
 /* The pin of a link, in its library's folder: by pair, the return first as in `links`. */
@@ -150,38 +168,39 @@ void library_settle(struct library *library)
 
 static int set_number(struct library *library, uint32_t number)
 {
-	struct stat st;
+	struct stat st = {0};
+	int r;
 
-	if (fstat(library->fd, &st) < 0)
-		return -errno;
+	r = look_at(library->fd, &st);
+	if (r < 0)
+		return r;
 	library->number = number;
 	name_pin(PIN_SETTLED, number, &st, library->pin_name);
 	return 0;
 }
 
-int library_open(const struct probes *probes, bool multi, int fd, const char *path,
-		 enum api_family family, uint32_t number, struct library **ret)
+int library_open(const struct probes *probes, bool multi, const struct library_file *file,
+		 uint32_t number, struct library **ret)
 {
 	_cleanup_(library_freep) struct library *library = calloc(1, sizeof(*library));
-	struct stat st;
 	int r;
 
 	if (!library)
 		return -ENOMEM;
-	library->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	if (library->fd < 0 || fstat(fd, &st) < 0)
+	library->fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 3);
+	if (library->fd < 0)
 		return -errno;
-	library->device = st.st_dev;
-	library->inode = st.st_ino;
-	library->owner = st.st_uid;
-	library->family = family;
+	library->device = file->st.st_dev;
+	library->inode = file->st.st_ino;
+	library->owner = file->st.st_uid;
+	library->family = file->family;
 	library->multi = multi;
-	library->path = strdup(path);
+	library->path = strdup(file->path);
 	if (!library->path)
 		return -ENOMEM;
 	r = set_number(library, number);
 	if (r == 0)
-		r = survey_library(fd, family, library->points);
+		r = reader_survey(file->pid, library->fd, &file->st, file->family, library->points);
 	if (r < 0)
 		return r;
 	library->probes = probes;
@@ -322,12 +341,11 @@ static int open_links(struct library *library)
 	return 0;
 }
 
-int library_adopt(const struct probes *probes, bool multi, int fd, const char *path,
-		  enum api_family family, const char *pin_name, struct library **ret)
+int library_adopt(const struct probes *probes, bool multi, const struct library_file *file,
+		  const char *pin_name, struct library **ret)
 {
 	_cleanup_(library_freep) struct library *library = NULL;
-	int r = library_open(probes, multi, fd, path, family, library_pin_number(pin_name),
-			     &library);
+	int r = library_open(probes, multi, file, library_pin_number(pin_name), &library);
 
 	if (!library)
 		return r;

@@ -63,12 +63,20 @@ struct library {
 	uint64_t settles_ns;            /* CLOCK_MONOTONIC, when that is due; 0: it is */
 };
 
-/* Finds the family's functions in the file and probes none yet. The descriptor stays the caller's
- * and is not needed afterwards; path is for people; no two libraries have the same number. -ENOENT:
- * exports none of them.
+/* A file that may be probed. */
+struct library_file {
+	int fd;         /* stays the caller's, and is not needed afterwards */
+	struct stat st; /* of it */
+	const char *path;
+	pid_t pid; /* that has it mapped; 0: none that is known */
+	enum api_family family;
+};
+
+/* Finds the family's functions in the file and probes none yet; no two libraries have the same
+ * number. -ENOENT: exports none of them.
  */
-int library_open(const struct probes *probes, bool multi, int fd, const char *path,
-		 enum api_family family, uint32_t number, struct library **ret);
+int library_open(const struct probes *probes, bool multi, const struct library_file *file,
+		 uint32_t number, struct library **ret);
 
 /* Probes them in every process. */
 int library_attach(struct library *library);
@@ -93,8 +101,8 @@ void library_drop_ended(struct library *library);
  * nobody knows whom they have missed: then the library is taken to be armed now. -ESTALE: they are
  * not of this file as it is now, or not complete.
  */
-int library_adopt(const struct probes *probes, bool multi, int fd, const char *path,
-		  enum api_family family, const char *pin_name, struct library **ret);
+int library_adopt(const struct probes *probes, bool multi, const struct library_file *file,
+		  const char *pin_name, struct library **ret);
 
 /* To be called when every process that had the file mapped before has been noted as late: another
  * daemon that adopts the probes takes who is not noted for one that was seen from the start.
@@ -113,7 +121,7 @@ bool library_pin_names(const char *pin_name, dev_t device, ino_t inode);
 /* The inode that a pin is of. */
 ino_t library_pin_inode(const char *pin_name);
 
-/* Whether the file has been written to since its probes were placed. */
+/* Whether the file has been written to since its probes were placed, as far as this host knows. */
 bool library_is_changed(const struct library *library);
 
 /* Takes the probes out. */

@@ -24,6 +24,8 @@
 #include "pins.h"
 #include "perf_stream.h"
 #include "protocol.h"
+#include "reader.h"
+#include "reader_calls.h"
 #include "reload.h"
 #include "return_safety.h"
 #include "server.h"
@@ -313,6 +315,7 @@ static int start(struct daemon *d)
 	if (status >= 0)
 		return status;
 	raise_descriptor_limit();
+	reader_start();
 	r = server_claim(d->config.socket, &d->server);
 	if (r == -EADDRINUSE) {
 		log_error("%s: another daemon runs there; stop it, or choose another --socket",
@@ -368,6 +371,7 @@ static void stop(struct daemon *d)
 		pins_remove_all(d->pins);
 	d->probes = probes_free(d->probes);
 	d->pins = pins_free(d->pins);
+	reader_stop();
 	/* Last, for it holds the lock: a successor starts when nothing of us is left. */
 	d->server = server_free(d->server);
 	sd_event_unref(d->loop);
@@ -433,6 +437,8 @@ int main(int argc, char **argv)
 	sigset_t signals;
 	int status;
 
+	if (argc > 0 && strcmp(argv[0], READER_NAME) == 0)
+		return reader_main();
 	/* Left alone, the limit grows with what is freed, and tables that were outgrown stay in
 	 * the heap; mapped, they go back to the system at once.
 	 */

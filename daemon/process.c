@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "buffer.h"
 #include "clock.h"
 #include "container.h"
@@ -37,7 +38,7 @@ void process_refresh(struct process *p)
 		return;
 	free(p->comm);
 	p->comm = strdup(comm);
-	if (procfs_title(p->pid, comm, &title) == 0) {
+	if (arguments_title(p->pid, comm, &title) == 0) {
 		free(p->title);
 		p->title = title;
 	}
@@ -50,7 +51,7 @@ static void identify(struct process *p)
 	if (procfs_start_ticks(p->pid, &p->start_ticks) == 0)
 		procfs_start_time(p->start_ticks, &p->started_at);
 	process_refresh(p);
-	procfs_cmdline(p->pid, &p->cmdline);
+	arguments_cmdline(p->pid, &p->cmdline);
 	procfs_status(p->pid, &p->uid, &p->inner_pid);
 	if (procfs_group(p->pid, &p->group) < 0)
 		p->group = p->pid;

@@ -13,18 +13,15 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "buffer.h"
 #include "container.h"
 #include "event.h"
-#include "mask.h"
+#include "macro.h"
 #include "procfs.h"
 #include "root_file.h"
 
 #define PROC_PATH_MAX 128
 #define MAP_NAME_MAX 64
 #define STAT_MAX 4096
-#define CMDLINE_MAX (64U << 10)
-#define ENVIRON_MAX (1U << 20)
 #define LINES_MAX 1000000U
 #define ANCESTORS_MAX 64
 #define STAT_PPID 4
@@ -50,8 +47,7 @@ static int open_proc(pid_t pid, const char *name, int flags)
 	return fd < 0 ? gone_if_missing(errno) : fd;
 }
 
-/* Reads up to size bytes; returns how many. */
-static ssize_t read_proc(pid_t pid, const char *name, char *buf, size_t size)
+ssize_t procfs_read(pid_t pid, const char *name, char *buf, size_t size)
 {
 	_cleanup_close_ int fd = open_proc(pid, name, O_RDONLY);
 	size_t used = 0;
@@ -89,7 +85,7 @@ static bool parse_u64(const char *s, uint64_t *ret)
 static int stat_field(pid_t pid, int number, uint64_t *ret)
 {
 	char text[STAT_MAX + 1];
-	ssize_t n = read_proc(pid, "stat", text, STAT_MAX);
+	ssize_t n = procfs_read(pid, "stat", text, STAT_MAX);
 	char *p;
 
 	if (n < 0)
@@ -121,7 +117,7 @@ int procfs_start_time(uint64_t ticks, double *ret_unix)
 int procfs_comm(pid_t pid, char ret[PROCFS_COMM_SIZE])
 {
 	char text[PROCFS_COMM_SIZE];
-	ssize_t n = read_proc(pid, "comm", text, sizeof(text) - 1);
+	ssize_t n = procfs_read(pid, "comm", text, sizeof(text) - 1);
 
 	if (n < 0)
 		return (int)n;
@@ -129,75 +125,6 @@ int procfs_comm(pid_t pid, char ret[PROCFS_COMM_SIZE])
 		n--;
 	text[n] = '\0';
 	memcpy(ret, text, (size_t)n + 1);
-	return 0;
-}
-
-static bool is_padding(char c)
-{
-	return c == ' ' || c == '\0';
-}
-
-/* The arguments without the blanks and NULs that fill the space of overwritten ones. */
-static int read_arguments(pid_t pid, char **ret, size_t *ret_size)
-{
-	_cleanup_free_ char *text = malloc(CMDLINE_MAX);
-	ssize_t n;
-
-	if (!text)
-		return -ENOMEM;
-	n = read_proc(pid, "cmdline", text, CMDLINE_MAX);
-	if (n < 0)
-		return (int)n;
-	while (n > 0 && is_padding(text[n - 1]))
-		n--;
-	*ret = TAKE_PTR(text);
-	*ret_size = (size_t)n;
-	return 0;
-}
-
-static int masked(const char *args, size_t size, char **ret)
-{
-	_cleanup_(buffer_free) struct buffer out = {0};
-	char *text;
-
-	mask_arguments(&out, args, size);
-	if (buffer_failed(&out))
-		return -ENOMEM;
-	text = strndup(out.data ? out.data : "", MIN(out.size, PROCFS_TEXT_MAX));
-	if (!text)
-		return -ENOMEM;
-	*ret = text;
-	return 0;
-}
-
-int procfs_cmdline(pid_t pid, char **ret)
-{
-	_cleanup_free_ char *args = NULL;
-	size_t size = 0;
-	int r = read_arguments(pid, &args, &size);
-
-	return r < 0 ? r : masked(args, size, ret);
-}
-
-int procfs_environ(pid_t pid, char **ret, size_t *ret_size)
-{
-	_cleanup_free_ char *text = malloc(ENVIRON_MAX + 1);
-	char *trimmed;
-	ssize_t n;
-
-	if (!text)
-		return -ENOMEM;
-	n = read_proc(pid, "environ", text, ENVIRON_MAX);
-	if (n < 0)
-		return (int)n;
-	if (n == ENVIRON_MAX)
-		return -E2BIG;
-	text[n] = '\0';
-	trimmed = realloc(text, (size_t)n + 1);
-	if (trimmed)
-		text = trimmed;
-	*ret = TAKE_PTR(text);
-	*ret_size = (size_t)n;
 	return 0;
 }
 
@@ -216,43 +143,6 @@ int procfs_exe(pid_t pid, char **ret)
 		size -= sizeof(deleted) - 1;
 	target[size] = '\0';
 	copy = strdup(target);
-	if (!copy)
-		return -ENOMEM;
-	*ret = copy;
-	return 0;
-}
-
-static bool is_program_name(pid_t pid, const char *arg, size_t size)
-{
-	_cleanup_free_ char *target = NULL;
-	const char *base;
-
-	if (*arg == '/' || *arg == '.')
-		return true;
-	if (procfs_exe(pid, &target) < 0 || !target)
-		return false;
-	base = strrchr(target, '/');
-	base = base ? base + 1 : target;
-	/* login shells are called with a dash */
-	if (*arg == '-') {
-		arg++;
-		size--;
-	}
-	return strlen(base) == size && memcmp(base, arg, size) == 0;
-}
-
-int procfs_title(pid_t pid, const char *comm, char **ret)
-{
-	_cleanup_free_ char *args = NULL;
-	char *copy;
-	size_t size = 0;
-	int r = read_arguments(pid, &args, &size);
-
-	if (r < 0)
-		return r;
-	if (size > 0 && !memchr(args, '\0', size) && !is_program_name(pid, args, size))
-		return masked(args, size, ret);
-	copy = strdup(comm);
 	if (!copy)
 		return -ENOMEM;
 	*ret = copy;
@@ -424,22 +314,32 @@ int procfs_cgroup(pid_t pid, char **ret)
 	return 0;
 }
 
-int procfs_group(pid_t pid, pid_t *ret)
+int procfs_exe_file(pid_t pid, struct statx *ret)
 {
 	char path[PROC_PATH_MAX];
-	struct stat program, st;
-	pid_t group = pid, ancestor = pid;
 
-	if (stat(proc_path(path, pid, "exe"), &program) < 0)
+	if (statx(AT_FDCWD, proc_path(path, pid, "exe"), AT_STATX_DONT_SYNC, STATX_INO, ret) < 0)
 		return gone_if_missing(errno);
+	return 0;
+}
+
+int procfs_group(pid_t pid, pid_t *ret)
+{
+	struct statx program, st;
+	pid_t group = pid, ancestor = pid;
+	int r = procfs_exe_file(pid, &program);
+
+	if (r < 0)
+		return r;
 	for (int i = 0; i < ANCESTORS_MAX; i++) {
 		uint64_t parent = 0;
 
 		if (stat_field(ancestor, STAT_PPID, &parent) < 0 || parent == 0)
 			break;
 		ancestor = (pid_t)parent;
-		if (stat(proc_path(path, ancestor, "exe"), &st) == 0 &&
-		    st.st_dev == program.st_dev && st.st_ino == program.st_ino)
+		if (procfs_exe_file(ancestor, &st) == 0 && st.stx_ino == program.stx_ino &&
+		    st.stx_dev_major == program.stx_dev_major &&
+		    st.stx_dev_minor == program.stx_dev_minor)
 			group = ancestor;
 	}
 	*ret = group;

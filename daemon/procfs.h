@@ -11,10 +11,10 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
-#define PROCFS_COMM_SIZE 64  /* bytes with the NUL; kernel threads have more than 16 */
-#define PROCFS_TEXT_MAX 4096 /* bytes of a command line or title */
+#define PROCFS_COMM_SIZE 64 /* bytes with the NUL; kernel threads have more than 16 */
 
 /* When the process started, in ticks (NS_PER_TICK, event.h) after boot: together with the pid it
  * names a process for good.
@@ -31,22 +31,13 @@ int procfs_comm(pid_t pid, char ret[PROCFS_COMM_SIZE]);
  */
 int procfs_exe(pid_t pid, char **ret);
 
-/* The arguments, joined with blanks, secrets masked (mask.h), at most PROCFS_TEXT_MAX bytes. Empty
- * for kernel threads and zombies.
- */
-int procfs_cmdline(pid_t pid, char **ret);
+/* Which file that is, as far as this host knows without asking the file system. */
+int procfs_exe_file(pid_t pid, struct statx *ret);
 
-/* The title that the process gave itself by overwriting its arguments (masked as these are), else
- * comm. Overwritten arguments are one string without a NUL. So is a program started without any
- * argument: a string that begins like a path or is the name of the executable is no title.
+/* Reads up to size bytes of a file below /proc/PID; returns how many. What lies in the process's
+ * own memory (cmdline, environ) may take for ever: reader.h.
  */
-int procfs_title(pid_t pid, const char *comm, char **ret);
-
-/* The environment that the process was started with, as NUL-terminated strings one after the other;
- * a NUL is added behind them. ret_size is in bytes, without that one. -E2BIG: larger than any sane
- * one. A process may have overwritten it: to show a title it needs the room behind its arguments.
- */
-int procfs_environ(pid_t pid, char **ret, size_t *ret_size);
+ssize_t procfs_read(pid_t pid, const char *name, char *ret, size_t size);
 
 /* The real user id, and the pid in the innermost PID namespace of the process: 0 where that is the
  * namespace of this program.
@@ -86,9 +77,10 @@ struct procfs_mapping {
 int procfs_mappings(pid_t pid, int (*fn)(const struct procfs_mapping *mapping, void *userdata),
 		    void *userdata);
 
-/* Opens the mapped file for reading and returns the file descriptor. Files are never opened by a
- * name that leads out of the process's root, and nothing but a regular file is opened (-EINVAL):
- * opening a device or FIFO has effects. -ESTALE where the name leads to another file by now.
+/* Opens the mapped file for reading, which may take for ever (reader.h), and returns the file
+ * descriptor. Files are never opened by a name that leads out of the process's root, and nothing
+ * but a regular file is opened (-EINVAL): opening a device or FIFO has effects. -ESTALE where the
+ * name leads to another file by now.
  */
 int procfs_open_mapping(pid_t pid, const struct procfs_mapping *mapping);
 

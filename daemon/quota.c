@@ -93,7 +93,14 @@ void quotas_next_second(struct quotas *quotas)
 	quotas->second++;
 }
 
+static uint64_t waited_ns;
+
+void quota_note_waiting(uint64_t ns)
+{
+	waited_ns += ns;
+}
+
 uint64_t quota_time(void)
 {
-	return clock_ns(CLOCK_THREAD_CPUTIME_ID) / 1000;
+	return (clock_ns(CLOCK_THREAD_CPUTIME_ID) + waited_ns) / 1000;
 }

@@ -71,7 +71,10 @@ void quotas_done(struct quotas *quotas);
 /* To be called every second. */
 void quotas_next_second(struct quotas *quotas);
 
-/* Processor time of this thread so far, for what is charged to `time`; microseconds. */
+/* Processor time of this thread so far, and what it has waited for others to find out; for what is
+ * charged to `time`; microseconds.
+ */
 uint64_t quota_time(void);
+void quota_note_waiting(uint64_t ns);
 
 #endif

@@ -13,6 +13,7 @@
 #include "process.h"
 #include "quota.h"
 #include "reach.h"
+#include "reader.h"
 
 #define PIECES_MAX 64               /* mappings of one library in one process */
 #define LEFT_ALONE_NS 1000000000ULL /* for so long nobody looks again */
@@ -41,9 +42,8 @@ static bool is_of(const struct library *library, pid_t pid, const struct procfs_
 		return false;
 	if (makedev(mapping->major, mapping->minor) == library->device)
 		return true;
-	fd = procfs_open_mapping(pid, mapping);
-	return fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == library->device &&
-	       st.st_ino == library->inode;
+	fd = reader_open(pid, mapping, &st);
+	return fd >= 0 && st.st_dev == library->device && st.st_ino == library->inode;
 }
 
 static enum intact worse(enum intact a, enum intact b)

@@ -7,6 +7,8 @@
 #include "clock.h"
 #include "policy.h"
 #include "protocol.h"
+#include "reader_service.h"
+#include "reader.h"
 #include "reply.h"
 #include "version.h"
 
@@ -138,6 +140,7 @@ static void write_one_by_one(struct json_writer *out, const struct discovery *d)
 static void write_tables(struct json_writer *out, const struct subject *s,
 			 const uint64_t counters[COUNTER_SLOTS])
 {
+	const struct reader_counts readers = reader_counts();
 	const struct tracker *t = s->tracker;
 	uint64_t sites = 0, memory = table_memory(&t->processes) + table_memory(&t->images);
 
@@ -160,9 +163,21 @@ static void write_tables(struct json_writer *out, const struct subject *s,
 	write_quotas(out, &t->quotas);
 	write_limit(out, "policies", POLICIES_MAX, policy_count(t->probes), t->admission.refused);
 	write_one_by_one(out, s->discovery);
+	write_limit(out, "readers", READER_STUCK_MAX, readers.stuck, readers.refused);
 	write_limit(out, "watchers", WATCHERS_MAX, t->watch.count, t->watch.refused);
 	write_limit(out, "watch_queue", WATCH_QUEUE, watch_fullest(&t->watch), t->watch.dropped);
 	jw_end_array(out);
+}
+
+/* What was left unread of other processes' files and memory. */
+static void write_reader(struct json_writer *out)
+{
+	const struct reader_counts counts = reader_counts();
+
+	jw_begin_object(out, "reader");
+	jw_u64(out, "timeouts", counts.timeouts);
+	jw_u64(out, "crashes", counts.crashes);
+	jw_end_object(out);
 }
 
 static void write_late(struct json_writer *out, const struct discovery *d)
@@ -224,6 +239,7 @@ static bool write_members(struct reply *reply, struct json_writer *out)
 	write_events(out, s, counters);
 	write_tables(out, s, counters);
 	write_late(out, s->discovery);
+	write_reader(out);
 	write_cost(out, s->tracker->probes);
 	return false;
 }

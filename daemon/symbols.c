@@ -9,6 +9,7 @@
 #include "macro.h"
 #include "pace.h"
 #include "procfs.h"
+#include "reader.h"
 #include "symbols.h"
 #include "table.h"
 
@@ -150,44 +151,19 @@ static const struct module *locate(struct modules *m, uint64_t address)
 	return find_module(m, address);
 }
 
-struct nearest {
-	uint64_t address; /* looked for, as linked */
-	uint64_t found;
-	char name[ELF_NAME_MAX];
-};
-
-static int on_symbol(const struct elf_symbol *symbol, void *userdata)
-{
-	struct nearest *n = userdata;
-
-	if (symbol->address > n->address || symbol->address <= n->found ||
-	    n->address - symbol->address >= MAX(symbol->size, 1))
-		return 0;
-	n->found = symbol->address;
-	strcpy(n->name, symbol->name);
-	return 0;
-}
-
 /* Fills in symbol and offset of a name whose module is known. */
 static void look_up(struct modules *m, struct name *name)
 {
 	const struct procfs_mapping *map = &name->module->mapping;
-	uint64_t offset = name->address - 1 - map->start + map->offset;
-	_cleanup_(elf_file_freep) struct elf_file *elf = NULL;
-	struct nearest n = {0};
-	_cleanup_close_ int fd = -1;
+	uint64_t offset = name->address - 1 - map->start + map->offset, distance;
+	char mangled[ELF_NAME_MAX];
 
 	name->offset = offset + 1;
-	if (map->path[0] != '/')
+	if (map->path[0] != '/' || reader_symbol(m->pid, map, offset, mangled, &distance) < 0)
 		return;
-	fd = procfs_open_mapping(m->pid, map);
-	if (fd < 0 || elf_file_open(fd, &elf) < 0 || elf_file_address(elf, offset, &n.address) < 0)
-		return;
-	if (elf_file_functions(elf, on_symbol, &n) < 0 || !n.found)
-		return;
-	name->symbol = demangle(n.name);
+	name->symbol = demangle(mangled);
 	m->bytes += name->symbol ? strlen(name->symbol) + 1 : 0;
-	name->offset = n.address + 1 - n.found;
+	name->offset = distance + 1;
 }
 
 int modules_name(struct modules *m, uint64_t address, struct native_name *ret)

@@ -6,6 +6,7 @@
 
 #include "environment.h"
 #include "macro.h"
+#include "reader.h"
 #include "visible_devices.h"
 
 #define NO_BOARD SIZE_MAX
@@ -217,12 +218,12 @@ void visible_devices_read(pid_t pid, struct visible_devices *ret)
 	static const char *const names[VARIABLES] = {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER",
 						     "SLURM_JOB_ID"};
 	char *values[VARIABLES] = {NULL};
-	struct gpu_boards boards;
+	struct gpu_boards boards = {0};
 
 	*ret = (struct visible_devices){0};
 	if (environment_read(pid, names, VARIABLES, values) < 0)
 		return;
-	gpu_boards_read(pid, &boards);
+	(void)reader_boards(pid, &boards);
 	/* Slurm may have taken devices away, by a filter on them that cannot be seen: it counts the
 	 * remaining ones.
 	 */

@@ -8,6 +8,7 @@ packages="
 	gcc libc6-dev make
 	clang libclang-rt-14-dev bpftool libbpf-dev
 	libelf-dev zlib1g-dev libsystemd-dev libjansson-dev libmicrohttpd-dev libinih-dev libiberty-dev
+	libseccomp-dev
 	libncurses-dev tmux
 	libcmocka-dev python3 python3-pytest python3-yaml python3.11
 	clang-format clang-tidy

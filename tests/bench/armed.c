@@ -61,12 +61,13 @@ static int fail(const char *what, int error)
 static int attach(const struct armed *a, bool multi, const char *path)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct library_file file = {.fd = fd, .path = path};
 	struct library *library; /* goes with the process */
-	int r = fd < 0 ? -errno : 0;
+	int r = fd < 0 || fstat(fd, &file.st) < 0 ? -errno : 0;
 
 	for (int family = 0; family < FAMILY_MAX && r >= 0; family++) {
-		r = library_open(a->probes, multi, fd, path, (enum api_family)family,
-				 (uint32_t)family + 1, &library);
+		file.family = (enum api_family)family;
+		r = library_open(a->probes, multi, &file, (uint32_t)family + 1, &library);
 		if (r >= 0)
 			r = library_attach(library);
 	}

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "child.h"
+#include "daemon/arguments.h"
 #include "daemon/procfs.h"
 #include "macro.h"
 
@@ -89,8 +90,8 @@ static void test_no_such_process(void **state)
 	(void)state;
 	assert_int_equal(procfs_start_ticks(NO_SUCH_PID, &ticks), -ESRCH);
 	assert_int_equal(procfs_comm(NO_SUCH_PID, comm), -ESRCH);
-	assert_int_equal(procfs_cmdline(NO_SUCH_PID, &text), -ESRCH);
-	assert_int_equal(procfs_title(NO_SUCH_PID, "x", &text), -ESRCH);
+	assert_int_equal(arguments_cmdline(NO_SUCH_PID, &text), -ESRCH);
+	assert_int_equal(arguments_title(NO_SUCH_PID, "x", &text), -ESRCH);
 	assert_int_equal(procfs_cgroup(NO_SUCH_PID, &text), -ESRCH);
 	assert_int_equal(procfs_status(NO_SUCH_PID, &uid, &pid), -ESRCH);
 	assert_int_equal(procfs_group(NO_SUCH_PID, &pid), -ESRCH);
@@ -108,7 +109,7 @@ static void wait_for_arguments(pid_t pid)
 	for (int i = 0; i < 10000; i++) {
 		bool there;
 
-		assert_int_equal(procfs_cmdline(pid, &text), 0);
+		assert_int_equal(arguments_cmdline(pid, &text), 0);
 		there = text[0] != '\0';
 		free(text);
 		if (there)
@@ -179,10 +180,10 @@ static void test_cmdline(void **state)
 
 	(void)state;
 	pid = exec_child(plain);
-	assert_int_equal(procfs_cmdline(pid, &text), 0);
+	assert_int_equal(arguments_cmdline(pid, &text), 0);
 	assert_string_equal(text, "sleep 600");
 	free(text);
-	assert_int_equal(procfs_title(pid, "comm", &text), 0);
+	assert_int_equal(arguments_title(pid, "comm", &text), 0);
 	assert_string_equal(text, "comm");
 	free(text);
 	/* another program than this one */
@@ -191,7 +192,7 @@ static void test_cmdline(void **state)
 	stop_child(pid);
 
 	pid = exec_child(secret);
-	assert_int_equal(procfs_cmdline(pid, &text), 0);
+	assert_int_equal(arguments_cmdline(pid, &text), 0);
 	assert_string_equal(text, "x --api-key *** 600");
 	free(text);
 	stop_child(pid);
@@ -207,8 +208,8 @@ static void test_cmdline_is_bounded(void **state)
 	(void)state;
 	memset(many, '0', sizeof(many) / 2); /* one argument's limit is 128 KiB */
 	pid = exec_child(args);
-	assert_int_equal(procfs_cmdline(pid, &text), 0);
-	assert_int_equal(strlen(text), PROCFS_TEXT_MAX);
+	assert_int_equal(arguments_cmdline(pid, &text), 0);
+	assert_int_equal(strlen(text), ARGUMENTS_MAX);
 	free(text);
 	stop_child(pid);
 }
@@ -242,7 +243,7 @@ static void check_title(struct title title, const char *expected)
 	pid_t pid = start_child(set_title, &title);
 	char *text = NULL;
 
-	assert_int_equal(procfs_title(pid, "comm", &text), 0);
+	assert_int_equal(arguments_title(pid, "comm", &text), 0);
 	assert_string_equal(text, expected);
 	free(text);
 	stop_child(pid);
@@ -279,7 +280,7 @@ static void test_zombie(void **state)
 		_exit(0);
 	assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
 	assert_int_equal(procfs_start_ticks(pid, &ticks), 0);
-	assert_int_equal(procfs_cmdline(pid, &text), 0);
+	assert_int_equal(arguments_cmdline(pid, &text), 0);
 	assert_string_equal(text, "");
 	free(text);
 	waitpid(pid, NULL, 0);

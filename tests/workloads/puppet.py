@@ -13,6 +13,7 @@
       tools do, and prints {}; {"unpatch": F} writes back what was there
   {"filter": true}          gets a seccomp filter that ends it at a system call of the probes'
                             (uretprobe, uprobe), as lists of allowed ones do, and prints {}
+  {"environment_from": FILE}  maps the file where its environment is, and prints {}
   {"mappings": true}        a thread maps and unmaps memory from now on, and prints {}
   {"exec": true}            becomes the same program anew
   {"fork": [FIFO, FIFO]}    a child does the same, with these for stdin and stdout
@@ -74,7 +75,7 @@ def function_of(name):
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
 ALL = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
-MAP_FIXED_NOREPLACE = 0x100000
+MAP_FIXED, MAP_FIXED_NOREPLACE = 0x10, 0x100000
 
 
 class Patch:
@@ -131,6 +132,17 @@ def set_filter():
     assert libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program, 0, 0) == 0
 
 
+def map_environment(path):
+    """But for the page that it begins in, as the stack ends there. Nobody here looks at it again."""
+    with open("/proc/self/stat", encoding="ascii") as f:
+        fields = f.read().rpartition(")")[2].split()
+    start, end = (int(fields[47]) | mmap.PAGESIZE - 1) + 1, int(fields[48]) & -mmap.PAGESIZE
+    with open(path, "rb") as f:
+        flags = mmap.MAP_PRIVATE | MAP_FIXED
+        place = ctypes.c_void_p(start)
+        assert libc.mmap(place, end - start, mmap.PROT_READ, flags, f.fileno(), 0) == start
+
+
 def load():
     names = {"cudart": "libcudart.so.13", "cuda": DRIVER}
     return {key: ctypes.CDLL(os.path.join(DIRECTORY, name)) for key, name in names.items()}
@@ -168,6 +180,9 @@ def main():
             say({})
         elif "filter" in request:
             set_filter()
+            say({})
+        elif "environment_from" in request:
+            map_environment(request["environment_from"])
             say({})
         elif "mappings" in request:
             threading.Thread(target=map_and_unmap, daemon=True).start()
