@@ -59,6 +59,21 @@ static __always_inline __u64 argument(struct pt_regs *ctx, __u8 number)
 			     : fifth;
 }
 
+/* Whether an entry at the stack pointer and the function of a call's entry is that entry, met by a
+ * second probe: on overlayfs one library looks like two files, and has a link for each. Otherwise
+ * the call's own probe was taken out while it lasted: its library is probed no more, or this other
+ * probe is met again and not the call's own. second: where it is kept for that.
+ */
+static __always_inline bool is_second_probe(__u32 cookie, __u32 of_call, __u32 *second)
+{
+	__u32 library = COOKIE_LIBRARY(of_call);
+
+	if (cookie == of_call || cookie == *second || !bpf_map_lookup_elem(&armed, &library))
+		return false;
+	*second = cookie;
+	return true;
+}
+
 /* At a function's entry: where it will return to. */
 static __always_inline __u64 return_address(struct pt_regs *ctx)
 {

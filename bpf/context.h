@@ -507,8 +507,8 @@ __noinline int context_entry(__u64 sp, __u64 ip, __u64 pointer, __u64 extra, __u
 	if (!caller_find(&c, COOKIE_API(cookie)))
 		return 0;
 	call = &c.th->calls[c.row->family % FAMILY_MAX];
-	/* A second probe on the same code, as in is_inner(). */
-	if (call->sp == sp && call->ip == ip && call->cookie != cookie)
+	if (call->sp == sp && call->ip == ip &&
+	    is_second_probe(cookie, call->cookie, &call->second))
 		return 0;
 	/* Made by the call that ends a context, unless that was left. */
 	if (call->sp && call->ended && sp < call->sp && is_to_return(c.task, call->sp))
@@ -518,6 +518,7 @@ __noinline int context_entry(__u64 sp, __u64 ip, __u64 pointer, __u64 extra, __u
 	call->ip = ip;
 	call->image = c.p->image;
 	call->cookie = cookie;
+	call->second = 0;
 	call->pointer = pointer;
 	call->device = extra;
 	call->ended = call->taken = call->leaving = call->retained = 0;

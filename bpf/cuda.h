@@ -53,18 +53,18 @@ __noinline int abandon(void)
 /* A deeper entry is made by the outer call, unless that was left (longjmp, exception): then the
  * return address has mostly been written over, and if not, nobody calls a library's function out of
  * that library, or another's out of the program, as a library does. An entry at the very stack
- * pointer of the outer one is one of three things. A second probe on the same code: on overlayfs
- * one library looks like two files, and has a link for each. A tail call out of the outer function.
- * Or the next call at this depth, and the outer one's return was never seen.
+ * pointer of the outer one is one of three things: a second probe on the same code, a tail call out
+ * of the outer function, or the next call at this depth, and the outer one's return was never seen.
  */
 static __always_inline bool is_inner(struct pt_regs *ctx, struct task_struct *task,
-				     const struct thread *th, __u32 cookie)
+				     struct thread *th, __u32 cookie)
 {
 	__u64 sp = PT_REGS_SP(ctx), from;
 
 	if (sp > th->outer_sp)
 		return false;
-	if (sp == th->outer_sp && PT_REGS_IP(ctx) == th->outer_ip && cookie != th->cookie)
+	if (sp == th->outer_sp && PT_REGS_IP(ctx) == th->outer_ip &&
+	    is_second_probe(cookie, th->cookie, &th->second))
 		return true;
 	if (!is_to_return(task, th->outer_sp))
 		return false;
@@ -137,6 +137,7 @@ int api_entry(struct pt_regs *ctx)
 	th->outer_ip = PT_REGS_IP(ctx);
 	th->done_sp = 0;
 	th->cookie = cookie;
+	th->second = 0;
 	th->image = p ? p->image : 0;
 	if (p)
 		begin_call(ctx, p, th, row);

@@ -40,7 +40,7 @@ struct context_call {
 	__u64 sp; /* stack pointer at the entry; 0: none */
 	__u64 ip; /* the function */
 	__u32 image;
-	__u32 zero;
+	__u32 second; /* as in struct thread */
 	__u64 pointer;
 	__u64 number; /* of the call, where it ends something */
 	__u32 cookie;
@@ -77,6 +77,7 @@ struct thread {
 	__u64 contexts_ns; /* when it was looked whether they are known; 0: not yet */
 	__u64 current, bottom, below[CONTEXT_DEPTH];
 	__u32 device; /* that it chose in the runtime */
+	__u32 second; /* cookie of another probe that was met after the call's own; 0: none */
 	/* The stack under collection. The counts live here and not in variables, because the
 	 * verifier would follow every combination of them through the walks' loops.
 	 */

@@ -21,6 +21,7 @@ static const struct {
 	{"late_attach", "calls before the probes were armed are missing"},
 	{"patched", "the process changed the code of probed functions, which are left alone"},
 	{"seccomp", "its seccomp filter and this kernel forbid to probe it"},
+	{"file_system", "a library is on a file system that is a process (FUSE): not probed"},
 	{"limit", "it has more allocations than are tracked, see: srtleakctl status"},
 	{"lost", "events were lost, see: srtleakctl status"},
 };

@@ -28,7 +28,7 @@
 #define RESCAN_REST 10          /* times as long as it took: between two */
 #define REAP_USEC 5000000ULL    /* between two looks for libraries that nobody uses */
 #define REAP_REST 2
-#define REAP_NS 50000000ULL /* then the others have their turn: taking probes out is slow */
+#define LONG_NS 500000000ULL /* to place a library's probes */
 
 static struct library *find_library(const struct discovery *d, const struct stat *st)
 {
@@ -44,9 +44,9 @@ static void disarm(struct discovery *d, struct library *library)
 		if (d->libraries[i] == library)
 			d->libraries[i] = d->libraries[--d->n_libraries];
 	file_names_forget(&d->files, library);
-	quota_give(&d->tracker->quotas.libraries, library->owner, 1);
 	reaping_spare(&d->reaping, library);
-	library_free(library);
+	library->written = sd_event_source_disable_unref(library->written);
+	leaving_add(&d->leaving, library);
 }
 
 /* Calls of processes that have the file mapped are not seen any more. */
@@ -208,16 +208,19 @@ static int place_anew(struct discovery *d, const struct library_file *file, stru
 static int place(struct discovery *d, const struct library_file *file, struct library **ret)
 {
 	struct quotas *q = &d->tracker->quotas;
-	uint64_t began = quota_time(), holder = holder_of(file->pid);
+	uint64_t began = quota_time(), began_ns = clock_monotonic_ns();
+	uint64_t holder = holder_of(file->pid);
 	uid_t owner = file->st.st_uid;
 	int r;
 
+	if (leaving_holds(&d->leaving, &file->st))
+		return -EAGAIN;
 	if (!quota_take(&q->libraries, owner, libraries_held(d, holder), 1)) {
 		d->is_crowded = true;
 		return -ENOSPC;
 	}
 	r = legacy_take(d->legacy, d->probes, d->rules.multi, file, ret);
-	if (r == -ENOENT && !quota_has(&q->time, owner, 0, 1)) {
+	if (r == -ENOENT && (quota_owes(&q->time, owner) || !quota_has(&q->time, owner, 0, 1))) {
 		q->time.refused++;
 		request_rescan(d);
 		r = -EAGAIN;
@@ -229,6 +232,9 @@ static int place(struct discovery *d, const struct library_file *file, struct li
 	else
 		(*ret)->holder = holder;
 	quota_charge(&q->time, owner, quota_time() - began);
+	/* In the kernel it has waited, for perf links seconds. */
+	if (clock_monotonic_ns() - began_ns > LONG_NS)
+		quota_owe(&q->time, owner, (clock_monotonic_ns() - began_ns) / 1000);
 	return r;
 }
 
@@ -266,7 +272,7 @@ static int arm(struct discovery *d, const struct library_file *file, struct libr
 	*ret = S_ISREG(st->st_mode) ? find_library(d, st) : NULL;
 	if (*ret || !S_ISREG(st->st_mode))
 		return 0;
-	r = place(d, file, &library);
+	r = file->is_fuse ? -ENOTSUP : place(d, file, &library);
 	if (r == -ENOENT || r == -ENOEXEC)
 		return 0;
 	if (r < 0) {
@@ -275,9 +281,13 @@ static int arm(struct discovery *d, const struct library_file *file, struct libr
 				    ? "its owner or the process has as many libraries as there "
 				      "is room for"
 			    : r == -EAGAIN ? "there is no time for it now"
-					   : strerror(-r));
+			    : r == -ENOTSUP
+				    ? "its file system is a process (FUSE), for which the kernel "
+				      "would hold up the whole host"
+				    : strerror(-r));
 		return r;
 	}
+	library->used_ns = clock_monotonic_ns();
 	d->libraries[d->n_libraries++] = library;
 	watch_writes(d, library, file->fd);
 	if (library->armed_ns)
@@ -300,10 +310,10 @@ static struct library *library_of(struct discovery *d, pid_t pid,
 	_cleanup_close_ int fd = -1;
 	int r;
 
-	*ret_missing = ref && ref->is_refused ? 1U << PARTIAL_LIMIT : 0;
+	*ret_missing = ref ? ref->missing : 0;
 	if (ref)
 		return ref->library;
-	fd = file.fd = reader_open(pid, mapping, &file.st);
+	fd = file.fd = reader_open(pid, mapping, &file.st, &file.is_fuse);
 	if (fd < 0) { /* gone, or its process is: no verdict on the file */
 		if (!legacy_keep(d->legacy, makedev(mapping->major, mapping->minor),
 				 mapping->inode) &&
@@ -319,12 +329,13 @@ static struct library *library_of(struct discovery *d, pid_t pid,
 		*ret_missing = is_excused(d, family) ? 0 : 1U << PARTIAL_LATE_ATTACH;
 		return NULL;
 	}
-	if (r < 0)
-		library = NULL;
-	*ret_missing = r == -ENOSPC ? 1U << PARTIAL_LIMIT : 0;
-	file_names_add(&d->files, mapping->major, mapping->minor, mapping->inode, library,
-		       r == -ENOSPC);
-	return library;
+	if (r == -ENOSPC)
+		*ret_missing = 1U << PARTIAL_LIMIT;
+	else if (r == -ENOTSUP && !is_excused(d, family))
+		*ret_missing = 1U << PARTIAL_FILE_SYSTEM;
+	file_names_add(&d->files, mapping->major, mapping->minor, mapping->inode,
+		       r < 0 ? NULL : library, *ret_missing);
+	return r < 0 ? NULL : library;
 }
 
 /* To a library that is split. Looking at a process takes time, of which its user's others may have
@@ -524,7 +535,7 @@ static int on_rescan(sd_event_source *source, uint64_t usec, void *userdata)
 }
 
 /* Returns whether there may be more. */
-static bool reap(struct discovery *d, uint64_t began)
+static bool reap(struct discovery *d)
 {
 	struct library *unused;
 	size_t n = 0;
@@ -533,8 +544,7 @@ static bool reap(struct discovery *d, uint64_t began)
 		reaping_begin(&d->reaping, &d->files, d->libraries, d->n_libraries, d->is_crowded);
 	if (!reaping_go_on(&d->reaping))
 		return true;
-	while ((n == 0 || clock_monotonic_ns() - began < REAP_NS) &&
-	       (unused = reaping_next(&d->reaping))) {
+	while ((unused = reaping_next(&d->reaping))) {
 		log_limited(LOG_LEVEL_INFO, "%s: nobody uses it any more: its probes are taken out",
 			    unused->path);
 		disarm(d, unused);
@@ -617,7 +627,7 @@ static int on_reap(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct discovery *d = userdata;
 	uint64_t began = clock_monotonic_ns(), took;
-	bool more = reap(d, began);
+	bool more = reap(d);
 
 	(void)usec;
 	rejoin(d);
@@ -681,6 +691,11 @@ static int watch_mappings(struct discovery *d)
 	return perf_stream_open(loop, &handlers, &d->stream);
 }
 
+static bool is_legacy(uint32_t library, void *userdata)
+{
+	return legacy_has_number(userdata, library);
+}
+
 int discovery_start(struct discovery *d, struct tracker *tracker,
 		    const struct discovery_rules *rules, const char *const *globs, size_t n_globs)
 {
@@ -694,6 +709,8 @@ int discovery_start(struct discovery *d, struct tracker *tracker,
 	file_names_init(&d->files);
 	if (probes_adopted(d->probes))
 		r = legacy_new(probes_pins(d->probes), &d->legacy);
+	if (r == 0)
+		probes_disarm_others(d->probes, is_legacy, d->legacy);
 	if (r < 0)
 		return r;
 	r = sd_event_add_time(tracker->loop, &d->rescan, CLOCK_MONOTONIC, 0, 0, on_rescan, d);
@@ -708,6 +725,8 @@ int discovery_start(struct discovery *d, struct tracker *tracker,
 		r = sd_event_add_time_relative(tracker->loop, &d->reap, CLOCK_MONOTONIC, REAP_USEC,
 					       0, on_reap, d);
 	if (r >= 0)
+		r = leaving_start(&d->leaving, tracker->loop, &tracker->quotas);
+	if (r >= 0)
 		r = watch_mappings(d);
 	if (r < 0) {
 		log_error("watching mappings: %s", strerror(-r));
@@ -715,7 +734,7 @@ int discovery_start(struct discovery *d, struct tracker *tracker,
 	}
 	(void)aside_discard(probes_pins(d->probes));
 	r = search(d, globs, n_globs, 0);
-	legacy_drop(d->legacy, probes_pins(d->probes));
+	legacy_drop(d->legacy, d->probes);
 	settle(d, UINT64_MAX);
 	return r;
 }
@@ -744,6 +763,7 @@ void discovery_stop(struct discovery *d, bool keep)
 	d->reap = sd_event_source_disable_unref(d->reap);
 	d->stream = perf_stream_free(d->stream);
 	d->bpf_stream = mapping_stream_free(d->bpf_stream);
+	leaving_end(&d->leaving);
 	while (d->n_libraries > 0) {
 		struct library *library = d->libraries[--d->n_libraries];
 

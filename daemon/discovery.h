@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "file_names.h"
+#include "leaving.h"
 #include "library.h"
 #include "reaping.h"
 #include "tracker.h"
@@ -39,6 +40,7 @@ struct discovery {
 	uint64_t rescan_took_ns;
 	bool is_rescan_due; /* since the one under way has begun */
 	struct reaping reaping;
+	struct leaving leaving;
 	bool is_crowded;             /* a file was refused: unused ones are to make room */
 	uint64_t records_lost;       /* mappings that the kernel could not report */
 	uint64_t late;               /* files armed only after somebody had mapped them */

@@ -49,7 +49,7 @@ void file_names_forget(struct file_names *names, const struct library *library)
 }
 
 void file_names_add(struct file_names *names, unsigned int major, unsigned int minor,
-		    uint64_t inode, struct library *library, bool is_refused)
+		    uint64_t inode, struct library *library, unsigned int missing)
 {
 	struct file_name *name;
 
@@ -62,6 +62,6 @@ void file_names_add(struct file_names *names, unsigned int major, unsigned int m
 	name->major = major;
 	name->minor = minor;
 	name->library = library;
-	name->is_refused = is_refused;
+	name->missing = missing;
 	name->looked_ns = clock_monotonic_ns();
 }

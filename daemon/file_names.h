@@ -18,7 +18,7 @@ struct file_name {
 	uint64_t inode;
 	unsigned int major, minor;
 	struct library *library; /* NULL: looked at, nothing to probe */
-	bool is_refused;         /* there was, but no room for it */
+	unsigned int missing;    /* what is to be said of who maps it (enum process_partial) */
 	uint64_t looked_ns;      /* CLOCK_MONOTONIC */
 };
 
@@ -34,7 +34,7 @@ const struct file_name *file_names_find(const struct file_names *names, unsigned
 					unsigned int minor, uint64_t inode);
 
 void file_names_add(struct file_names *names, unsigned int major, unsigned int minor,
-		    uint64_t inode, struct library *library, bool is_refused);
+		    uint64_t inode, struct library *library, unsigned int missing);
 
 /* Forgets the names of a library, or (NULL) all files that have nothing to probe. */
 void file_names_forget(struct file_names *names, const struct library *library);

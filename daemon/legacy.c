@@ -84,7 +84,7 @@ bool legacy_has_number(const struct legacy *legacy, uint32_t number)
 	return false;
 }
 
-void legacy_drop(struct legacy *legacy, struct pins *pins)
+void legacy_drop(struct legacy *legacy, const struct probes *probes)
 {
 	for (size_t i = legacy ? legacy->n : 0; i-- > 0;) {
 		const char *name = legacy->pins[i].name;
@@ -97,7 +97,8 @@ void legacy_drop(struct legacy *legacy, struct pins *pins)
 		}
 		log_info("taking out an earlier daemon's probes whose file is gone or changed (%s)",
 			 name);
-		pins_remove(pins, name);
+		pins_remove(probes_pins(probes), name);
+		probes_arm(probes, library_pin_number(name), 0);
 		legacy->pins[i] = legacy->pins[--legacy->n];
 	}
 }

@@ -32,7 +32,7 @@ bool legacy_has_number(const struct legacy *legacy, uint32_t number);
 /* Takes out what nobody has claimed, of files that are gone, or are not what they were. What is
  * kept can still be taken over. NULL is fine.
  */
-void legacy_drop(struct legacy *legacy, struct pins *pins);
+void legacy_drop(struct legacy *legacy, const struct probes *probes);
 
 struct legacy *legacy_free(struct legacy *legacy);
 

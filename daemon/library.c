@@ -208,6 +208,14 @@ int library_open(const struct probes *probes, bool multi, const struct library_f
 	return 0;
 }
 
+/* From the first probe on the probes must know it for a library that is probed; since when all of
+ * its calls are seen is known when the last one stands.
+ */
+static void note_arming(const struct library *library)
+{
+	probes_arm(library->probes, library->number, PROBES_ARMING);
+}
+
 static void note_armed(struct library *library)
 {
 	library->armed_ns = clock_boottime_ns();
@@ -217,10 +225,14 @@ static void note_armed(struct library *library)
 int library_attach(struct library *library)
 {
 	const struct link_target target = target_of(library);
-	int r = link_set_make(&target, LINK_EVERY_PROCESS, &library->links);
+	int r;
 
-	if (r < 0)
+	note_arming(library);
+	r = link_set_make(&target, LINK_EVERY_PROCESS, &library->links);
+	if (r < 0) {
+		probes_arm(library->probes, library->number, 0);
 		return r;
+	}
 	note_armed(library);
 	library->pins = probes_pins(library->probes);
 	snprintf(library->folder, sizeof(library->folder), PIN_UNSETTLED "_%s",
@@ -291,6 +303,8 @@ int library_attach_one(struct library *library, pid_t pid, uid_t uid)
 		return -ENOMEM;
 	one->pid = pid;
 	one->uid = uid;
+	if (library->n_ones == 0)
+		note_arming(library);
 	r = link_set_make(&target, pid, &one->links);
 	if (r < 0)
 		return r;
@@ -317,6 +331,7 @@ int library_join(struct library *library, uint32_t number)
 		(void)set_number(library, before);
 		return r;
 	}
+	/* Meanwhile calls meet both; then those that are under way have lost their probe. */
 	drop_ones(library);
 	probes_arm(library->probes, before, 0);
 	return 0;
@@ -373,19 +388,37 @@ struct library *library_leave(struct library *library)
 	return NULL;
 }
 
-struct library *library_free(struct library *library)
+/* The last link: its pin before its descriptor, as the kernel takes a probe out at once when a
+ * descriptor was the last to hold it, and some time later when a pin was.
+ */
+static void take_out_link(struct library *library)
 {
+	size_t last = --library->links.n;
 	char name[PINS_NAME_MAX];
 
-	if (!library)
-		return NULL;
-	/* Each pin before its descriptor: the kernel takes a probe out at once when a descriptor
-	 * was the last to hold it, and some time later when a pin was.
-	 */
-	for (size_t i = library->links.n; library->pins && i-- > 0;) {
-		name_link(library->folder, i, name);
+	if (library->pins) {
+		name_link(library->folder, last, name);
 		pins_remove(library->pins, name);
 	}
+	close(library->links.fds[last]);
+}
+
+bool library_take_out(struct library *library, uint64_t until_ns)
+{
+	do {
+		if (library->links.n > 0)
+			take_out_link(library);
+		else if (library->n_ones > 0)
+			one_free(library->ones[--library->n_ones]);
+	} while (library->links.n + library->n_ones > 0 && clock_monotonic_ns() < until_ns);
+	return library->links.n + library->n_ones == 0;
+}
+
+struct library *library_free(struct library *library)
+{
+	if (!library)
+		return NULL;
+	(void)library_take_out(library, UINT64_MAX);
 	pins_remove(library->pins, library->folder);
 	if (library->probes)
 		probes_arm(library->probes, library->number, 0);

@@ -40,6 +40,7 @@ struct library {
 	enum api_family family;
 	char *path;
 	uint64_t armed_ns;        /* CLOCK_BOOTTIME; 0: by an earlier daemon */
+	uint64_t used_ns;         /* CLOCK_MONOTONIC, when somebody was seen to map it last */
 	int fd;                   /* of the file, for library_is_changed() */
 	sd_event_source *written; /* for whoever watches the file; may be NULL */
 	struct probe_point points[API_MAX];
@@ -67,6 +68,7 @@ struct library {
 struct library_file {
 	int fd;         /* stays the caller's, and is not needed afterwards */
 	struct stat st; /* of it */
+	bool is_fuse;   /* its file system is a process */
 	const char *path;
 	pid_t pid; /* that has it mapped; 0: none that is known */
 	enum api_family family;
@@ -123,6 +125,11 @@ ino_t library_pin_inode(const char *pin_name);
 
 /* Whether the file has been written to since its probes were placed, as far as this host knows. */
 bool library_is_changed(const struct library *library);
+
+/* Takes probes out until then (CLOCK_MONOTONIC, but for one at least); returns whether all of them
+ * are. It is only to be freed then.
+ */
+bool library_take_out(struct library *library, uint64_t until_ns);
 
 /* Takes the probes out. */
 struct library *library_free(struct library *library);

@@ -337,6 +337,21 @@ void probes_arm(const struct probes *p, uint32_t library, uint64_t time_ns)
 		(void)bpf_map_delete_elem(fd, &key);
 }
 
+void probes_disarm_others(const struct probes *p,
+			  bool (*is_probed)(uint32_t library, void *userdata), void *userdata)
+{
+	int fd = p->object.maps[MAP_armed];
+	uint32_t key, next;
+	bool more = bpf_map_get_next_key(fd, NULL, &next) == 0;
+
+	while (more) {
+		key = next;
+		more = bpf_map_get_next_key(fd, &key, &next) == 0;
+		if (!is_probed(key, userdata))
+			bpf_map_delete_elem(fd, &key);
+	}
+}
+
 void probes_forget_referents(const struct probes *p, const struct live_key *keys, size_t n)
 {
 	(void)forget_all(p, FORGET_REFERENTS, keys, n);

@@ -87,8 +87,13 @@ void probes_take(const struct probes *p, pid_t pid, const struct live_key *key, 
  */
 void probes_release(const struct probes *p, uint32_t image);
 
-/* Since when a library's calls are seen; 0: no more. CLOCK_BOOTTIME. */
+/* Since when a library's calls are seen, CLOCK_BOOTTIME; 0: no more. */
+#define PROBES_ARMING UINT64_MAX /* its probes are being placed */
 void probes_arm(const struct probes *p, uint32_t library, uint64_t time_ns);
+
+/* Forgets libraries that are not probed any more, whatever an earlier daemon has noted. */
+void probes_disarm_others(const struct probes *p,
+			  bool (*is_probed)(uint32_t library, void *userdata), void *userdata);
 
 void probes_forget_handles(const struct probes *p, const struct live_key *keys, size_t n);
 void probes_forget_mappings(const struct probes *p, const struct live_key *keys, size_t n);

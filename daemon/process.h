@@ -28,7 +28,8 @@
 	X(LIMIT, "limit")             \
 	X(LOST, "lost")               \
 	X(PATCHED, "patched")         \
-	X(SECCOMP, "seccomp")
+	X(SECCOMP, "seccomp")         \
+	X(FILE_SYSTEM, "file_system")
 
 enum process_partial {
 #define X(name, json) PARTIAL_##name,

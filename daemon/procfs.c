@@ -385,22 +385,42 @@ static bool parse_mapping(char *line, struct procfs_mapping *ret)
 struct mapping_walk {
 	int (*fn)(const struct procfs_mapping *mapping, void *userdata);
 	void *userdata;
+	bool has_any;
 };
 
 static int mapping_line(char *line, void *userdata)
 {
-	const struct mapping_walk *walk = userdata;
+	struct mapping_walk *walk = userdata;
 	struct procfs_mapping m;
 
+	walk->has_any = true;
 	return parse_mapping(line, &m) ? walk->fn(&m, walk->userdata) : -EBADMSG;
+}
+
+pid_t procfs_other_thread(pid_t pid)
+{
+	char path[PROC_PATH_MAX];
+	_cleanup_closedir_ DIR *dir = opendir(proc_path(path, pid, "task"));
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		uint64_t thread;
+
+		if (parse_u64(entry->d_name, &thread) && thread <= INT32_MAX &&
+		    (pid_t)thread != pid)
+			return (pid_t)thread;
+	}
+	return 0;
 }
 
 int procfs_mappings(pid_t pid, int (*fn)(const struct procfs_mapping *mapping, void *userdata),
 		    void *userdata)
 {
 	struct mapping_walk walk = {.fn = fn, .userdata = userdata};
+	int r = each_line(pid, "maps", mapping_line, &walk);
+	pid_t thread = r == 0 && !walk.has_any ? procfs_other_thread(pid) : 0;
 
-	return each_line(pid, "maps", mapping_line, &walk);
+	return thread ? each_line(thread, "maps", mapping_line, &walk) : r;
 }
 
 /* An O_PATH descriptor of the file with the mapping's name in the process's root. */

@@ -71,6 +71,12 @@ struct procfs_mapping {
 	const char *path; /* good during the call; "" or "[…]" where there is no file */
 };
 
+/* A thread of the process beside its main thread, whose number does for functions that look at
+ * mappings, files and memory: when the main thread has ended, it has none of these any more. 0:
+ * there is no other.
+ */
+pid_t procfs_other_thread(pid_t pid);
+
 /* Calls fn for every mapping in the order of addresses. What fn returns, if not 0, ends the walk
  * and is returned. -E2BIG after a million lines.
  */

@@ -18,11 +18,13 @@ void quota_init(struct quota *quota, uint64_t limit, bool by_process)
 {
 	*quota = (struct quota){.limit = limit, .by_process = by_process};
 	table_init(&quota->users, sizeof(struct user));
+	table_init(&quota->debts, sizeof(struct user));
 }
 
 void quota_done(struct quota *quota)
 {
 	table_clear(&quota->users);
+	table_clear(&quota->debts);
 }
 
 bool quota_has(const struct quota *quota, uid_t uid, uint64_t own, uint64_t n)
@@ -66,10 +68,36 @@ void quota_give(struct quota *quota, uid_t uid, uint64_t n)
 		table_remove(&quota->users, key_of(uid));
 }
 
+void quota_owe(struct quota *quota, uid_t uid, uint64_t n)
+{
+	struct user *user;
+
+	if (uid != 0 && n > 0 && table_add(&quota->debts, key_of(uid), (void **)&user) >= 0)
+		user->used += n;
+}
+
+bool quota_owes(const struct quota *quota, uid_t uid)
+{
+	return table_find(&quota->debts, key_of(uid));
+}
+
+static void pay_debts(struct quota *quota)
+{
+	struct table_cursor cursor = {0};
+	struct user *user;
+
+	while ((user = table_next(&quota->debts, &cursor))) {
+		user->used -= MIN(user->used, quota->limit / 4);
+		if (user->used == 0)
+			table_remove(&quota->debts, user->key);
+	}
+}
+
 void quota_clear(struct quota *quota)
 {
 	quota->used = 0;
 	table_clear(&quota->users);
+	pay_debts(quota);
 }
 
 void quotas_init(struct quotas *quotas)

@@ -16,6 +16,8 @@ struct quota {
 	uint64_t refused;
 	bool by_process;    /* each has a part; else root is a user like the others */
 	struct table users; /* what each has of `used` */
+	struct table
+		debts; /* what each but root took beyond that, and gets nothing until it is paid */
 };
 
 void quota_init(struct quota *quota, uint64_t limit, bool by_process);
@@ -34,7 +36,14 @@ void quota_charge(struct quota *quota, uid_t uid, uint64_t n);
 
 void quota_give(struct quota *quota, uid_t uid, uint64_t n);
 
-/* All is given back. */
+/* Of what is given back again and again (quota_clear()), what may be more than there is at once:
+ * who owes some gets no more of what took so long. For the rest nobody has less for it. Root owes
+ * nothing: it is not one user in such things.
+ */
+void quota_owe(struct quota *quota, uid_t uid, uint64_t n);
+bool quota_owes(const struct quota *quota, uid_t uid);
+
+/* All is given back, and a quarter of the limit paid of each debt. */
 void quota_clear(struct quota *quota);
 
 #ifndef LIBRARIES_MAX

@@ -37,12 +37,13 @@ static bool is_of(const struct library *library, pid_t pid, const struct procfs_
 {
 	_cleanup_close_ int fd = -1;
 	struct stat st;
+	bool is_fuse;
 
 	if (!mapping->executable || mapping->inode != library->inode)
 		return false;
 	if (makedev(mapping->major, mapping->minor) == library->device)
 		return true;
-	fd = reader_open(pid, mapping, &st);
+	fd = reader_open(pid, mapping, &st, &is_fuse);
 	return fd >= 0 && st.st_dev == library->device && st.st_ino == library->inode;
 }
 
@@ -93,6 +94,7 @@ struct users {
 	struct library *library;
 	struct user *users;
 	size_t n, patched;
+	uint64_t since_ticks; /* others are passed over: who is older than that */
 	struct looks looks;
 };
 
@@ -100,7 +102,10 @@ static int note_user(pid_t pid, void *userdata)
 {
 	struct users *u = userdata;
 	struct user *grown;
+	uint64_t ticks;
 
+	if (u->since_ticks && (procfs_start_ticks(pid, &ticks) < 0 || ticks < u->since_ticks))
+		return 0;
 	look_at(pid, &u->library, 1, &u->looks);
 	if (u->looks.looks[0].pieces == 0)
 		return 0;
@@ -151,18 +156,26 @@ static void place_one_by_one(const struct users *users, reach_fn fn, void *userd
 	}
 }
 
-/* What they called until now nobody saw; nor what their children do between being forked and now,
- * which is why it is not left to the news of mappings.
- */
+/* What they called until now nobody saw. */
 static void tell_late(const struct users *users, reach_fn fn, void *userdata)
 {
 	for (size_t i = 0; i < users->n; i++)
 		fn(users->users[i].pid, 1U << PARTIAL_LATE_ATTACH, userdata);
 }
 
+/* Nor what their children did that were forked while the probes were placed: no news of a mapping
+ * tells of these. (Who was begun in the tick in which that ended may be one.)
+ */
+static int note_children(struct users *users, uint64_t began_ns)
+{
+	users->since_ticks = MAX(began_ns / NS_PER_TICK, (uint64_t)1);
+	return procfs_each_pid(note_user, users);
+}
+
 int reach_place(struct library *library, reach_fn fn, void *userdata)
 {
 	_cleanup_free_ struct users *users = calloc(1, sizeof(*users));
+	uint64_t began_ns = clock_boottime_ns();
 	int r;
 
 	if (!users)
@@ -173,8 +186,10 @@ int reach_place(struct library *library, reach_fn fn, void *userdata)
 		place_one_by_one(users, fn, userdata);
 	} else if (r == 0) {
 		r = library_attach(library);
-		if (r == 0)
+		if (r == 0) {
+			(void)note_children(users, began_ns);
 			tell_late(users, fn, userdata);
+		}
 	}
 	free(users->users);
 	return r;

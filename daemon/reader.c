@@ -74,7 +74,8 @@ int reader_memory(pid_t pid, const struct remote_piece *pieces, size_t n)
 	return 0;
 }
 
-int reader_open(pid_t pid, const struct procfs_mapping *mapping, struct stat *ret)
+int reader_open(pid_t pid, const struct procfs_mapping *mapping, struct stat *ret,
+		bool *ret_is_fuse)
 {
 	union reader_page *page = reader_service_page();
 	_cleanup_close_ int fd = -1;
@@ -86,6 +87,7 @@ int reader_open(pid_t pid, const struct procfs_mapping *mapping, struct stat *re
 	if (fd < 0)
 		return -EBADMSG;
 	*ret = page->open.st;
+	*ret_is_fuse = page->open.is_fuse;
 	return TAKE_FD(fd);
 }
 

@@ -37,8 +37,11 @@ void reader_stop(void);
 /* remote.h; a piece of no size is left out. */
 int reader_memory(pid_t pid, const struct remote_piece *pieces, size_t n);
 
-/* Opens a mapped file, as procfs_open_mapping() does, and says what it is. */
-int reader_open(pid_t pid, const struct procfs_mapping *mapping, struct stat *ret);
+/* Opens a mapped file, as procfs_open_mapping() does, and says what it is, and whether its file
+ * system is a process (FUSE).
+ */
+int reader_open(pid_t pid, const struct procfs_mapping *mapping, struct stat *ret,
+		bool *ret_is_fuse);
 
 /* survey.h; pid: who maps it, or 0. */
 int reader_survey(pid_t pid, int fd, const struct stat *st, enum api_family family,

@@ -39,6 +39,7 @@ struct reader_memory {
 struct reader_open {
 	struct reader_mapping mapping;
 	struct stat st;
+	uint32_t is_fuse;
 };
 
 /* What a library exports, of the file whose descriptor goes with the call. */

@@ -3,9 +3,11 @@
  * was made to take long or to break the reading.
  */
 #include <errno.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 
 #include "elf_file.h"
 #include "macro.h"
@@ -24,8 +26,13 @@ static int open_mapped(pid_t pid, struct reader_mapping *m)
 		.path = m->path,
 	};
 
+	int fd;
+
 	m->path[sizeof(m->path) - 1] = '\0';
-	return procfs_open_mapping(pid, &mapping);
+	fd = procfs_open_mapping(pid, &mapping);
+	if (fd < 0 && (pid = procfs_other_thread(pid)) > 0)
+		fd = procfs_open_mapping(pid, &mapping);
+	return fd;
 }
 
 static int do_memory(pid_t pid, int fd, union reader_page *page, int *ret_fd)
@@ -46,6 +53,8 @@ static int do_memory(pid_t pid, int fd, union reader_page *page, int *ret_fd)
 		local.iov_len += m->pieces[i].size;
 	}
 	got = process_vm_readv(pid, &local, 1, remote, n, 0);
+	if (got < 0 && errno == ESRCH && (pid = procfs_other_thread(pid)) > 0)
+		got = process_vm_readv(pid, &local, 1, remote, n, 0);
 	if (got < 0)
 		return -errno;
 	return (size_t)got == local.iov_len ? 0 : -EFAULT;
@@ -54,12 +63,14 @@ static int do_memory(pid_t pid, int fd, union reader_page *page, int *ret_fd)
 static int do_open(pid_t pid, int fd, union reader_page *page, int *ret_fd)
 {
 	_cleanup_close_ int opened = open_mapped(pid, &page->open.mapping);
+	struct statfs fs;
 
 	(void)fd;
 	if (opened < 0)
 		return opened;
-	if (fstat(opened, &page->open.st) < 0)
+	if (fstat(opened, &page->open.st) < 0 || fstatfs(opened, &fs) < 0)
 		return -errno;
+	page->open.is_fuse = fs.f_type == FUSE_SUPER_MAGIC;
 	*ret_fd = TAKE_FD(opened);
 	return 0;
 }

@@ -54,6 +54,7 @@ static int filter_calls(void)
 		SCMP_SYS(exit_group),
 		SCMP_SYS(fcntl),
 		SCMP_SYS(fstat),
+		SCMP_SYS(fstatfs),
 		SCMP_SYS(futex),
 		SCMP_SYS(getdents64),
 		SCMP_SYS(getpid),

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
+#include "clock.h"
+#include "macro.h"
 #include "procfs.h"
 #include "reaping.h"
 
@@ -14,37 +18,75 @@ static bool is_deleted(const struct library *library)
 	       st.stx_nlink == 0;
 }
 
+/* Marks the devices that a line of mountinfo(5) is about. */
+static void note_mount(const char *line, struct library *const *libraries, size_t n,
+		       bool *is_mounted)
+{
+	unsigned int major, minor;
+
+	if (sscanf(line, "%*d %*d %u:%u", &major, &minor) != 2)
+		return;
+	for (size_t i = 0; i < n; i++)
+		is_mounted[i] |= libraries[i]->device == makedev(major, minor);
+}
+
+/* Where that cannot be read all of them are taken to be. */
+static void find_mounted(struct library *const *libraries, size_t n, bool *is_mounted)
+{
+	_cleanup_fclose_ FILE *f = fopen("/proc/self/mountinfo", "re");
+	_cleanup_free_ char *line = NULL;
+	size_t capacity = 0;
+
+	for (size_t i = 0; i < n; i++)
+		is_mounted[i] = !f;
+	while (f && getline(&line, &capacity, f) > 0)
+		note_mount(line, libraries, n, is_mounted);
+}
+
 void reaping_begin(struct reaping *r, const struct file_names *files,
 		   struct library *const *libraries, size_t n, bool is_crowded)
 {
+	uint64_t now = clock_monotonic_ns();
+	bool is_mounted[LIBRARIES_MAX];
+
 	*r = (struct reaping){.files = files};
+	find_mounted(libraries, n, is_mounted);
 	for (size_t i = 0; i < n; i++) {
 		struct library *library = libraries[i];
+		bool is_old = now - library->used_ns >= UNUSED_S * NS_PER_SECOND;
 
-		if ((is_crowded && (library->owner != 0 || library->holder)) || is_deleted(library))
+		if ((is_crowded && (library->owner != 0 || library->holder)) ||
+		    (!is_mounted[i] && is_old) || is_deleted(library))
 			r->candidates[r->n++] = library;
 	}
 }
 
-void reaping_spare(struct reaping *r, const struct library *library)
+void reaping_spare(struct reaping *r, struct library *library)
 {
+	library->used_ns = clock_monotonic_ns();
 	for (size_t i = r->n; i-- > 0;)
 		if (r->candidates[i] == library)
 			r->candidates[i] = r->candidates[--r->n];
 }
 
-/* A mapping may name another device or inode than fstat does: under these it has been seen before.
+/* A mapping may name another device or inode than fstat does: under these it has been seen before,
+ * or else it may be any with the inode.
  */
 static int spare_mapped(const struct procfs_mapping *mapping, void *userdata)
 {
 	struct reaping *r = userdata;
-	const struct file_name *name =
-		file_names_find(r->files, mapping->major, mapping->minor, mapping->inode);
+	const struct file_name *name;
 
-	for (size_t i = r->n; mapping->inode && i-- > 0;)
-		if (r->candidates[i]->inode == mapping->inode ||
-		    (name && name->library == r->candidates[i]))
-			r->candidates[i] = r->candidates[--r->n];
+	if (!mapping->inode)
+		return 0;
+	name = file_names_find(r->files, mapping->major, mapping->minor, mapping->inode);
+	if (name && name->library) {
+		reaping_spare(r, name->library);
+		return r->n == 0;
+	}
+	for (size_t i = r->n; i-- > 0;)
+		if (r->candidates[i]->inode == mapping->inode)
+			reaping_spare(r, r->candidates[i]);
 	return r->n == 0;
 }
 

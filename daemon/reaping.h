@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Libraries that nobody uses any more: those that were deleted, which nobody can open again, and,
- * where an owner's next ones wait for room, all others. All processes are gone through to see who
- * maps them, a slice at a time.
+/* Libraries that nobody uses any more: those that were deleted, which nobody can open again; those
+ * of a file system that is not mounted here (a container's, which has ended: each of its next ones
+ * has another, and the kernel would run the probes of all of them at every call); and, where an
+ * owner's next ones wait for room, all others. All processes are gone through to see who maps them,
+ * a slice at a time.
  */
 #ifndef SRTLEAK_REAPING_H
 #define SRTLEAK_REAPING_H
@@ -13,6 +15,10 @@
 #include "library.h"
 #include "quota.h"
 #include "walk.h"
+
+#ifndef UNUSED_S
+#define UNUSED_S 60 /* before what is not mounted here is looked for in processes again */
+#endif
 
 struct reaping {
 	const struct file_names *files;
@@ -33,7 +39,7 @@ bool reaping_go_on(struct reaping *r);
 struct library *reaping_next(struct reaping *r);
 
 /* Somebody maps the library, or it is gone. */
-void reaping_spare(struct reaping *r, const struct library *library);
+void reaping_spare(struct reaping *r, struct library *library);
 
 static inline bool reaping_is_idle(const struct reaping *r)
 {

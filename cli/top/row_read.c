@@ -17,6 +17,7 @@ const struct row_mark row_marks[ROW_MARKS] = {
 	{"late_attach", 'A', "attached late: calls before the probes were armed are missing"},
 	{"patched", 'P', "patched: the process changed probed functions, which are left alone"},
 	{"seccomp", 'S', "seccomp: its filter and this kernel forbid to probe it"},
+	{"file_system", 'F', "file system: a library is on one that is a process (FUSE)"},
 	{"limit", 'M', "maximum: it has more allocations than are tracked"},
 	{"lost", 'L', "lost: returns of calls were not seen"},
 };

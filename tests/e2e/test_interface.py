@@ -21,7 +21,7 @@ KINDS = ["device", "managed", "host", "array", "vmm", "ipc", "graph"]
 NUMBER = (int, float)
 NONE = type(None)
 USAGE = {"bytes": (int, NONE), "count": int}
-PARTIAL = {"late_attach", "patched", "seccomp", "limit", "lost"}
+PARTIAL = {"late_attach", "patched", "seccomp", "limit", "lost", "file_system"}
 
 # Fields that interface.md names, with the types that their values may have. A dict is an object
 # with these fields, a list is an array of such things, ... stands for any further content.

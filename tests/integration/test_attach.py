@@ -50,6 +50,48 @@ print('{"phase": "mapped"}', flush=True)
 sys.stdin.readline()
 """
 
+FORK_AT_ONCE = """
+import ctypes, json, os, signal, sys
+runtime = ctypes.CDLL(os.environ["SIMCUDA_DIR"] + "/libcudart.so.13")
+def allocate():
+    assert runtime.cudaMalloc(ctypes.byref(ctypes.c_void_p()), ctypes.c_size_t(4096)) == 0
+children, ways, back = [], [], os.pipe()
+for _ in range(16):
+    way = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(way[1])
+        for _ in range(2):
+            allocate()
+        os.read(way[0], 1)
+        allocate()
+        os.write(back[1], b"x")
+        signal.pause()
+    children.append(pid)
+    ways.append(way)
+print(json.dumps({"children": children}), flush=True)
+sys.stdin.readline()
+for way in ways:
+    os.write(way[1], b"x")
+for _ in children:
+    os.read(back[0], 1)
+print('{"phase": "allocated"}', flush=True)
+sys.stdin.readline()
+for pid in children:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+"""
+CALLS_OF_CHILD = 3
+
+# Its main thread ends as pthread_exit() does it.
+WITHOUT_MAIN_THREAD = (
+    "import threading\ndef main():\n"
+    + "".join(f"    {line}\n" for line in ALLOCATE_ON_REQUEST.strip().splitlines())
+    + "    os._exit(0)\n"
+    + "threading.Thread(target=main).start()\n"
+    + "import ctypes\nctypes.CDLL(None).syscall(60, 0)\n"  # x86-64: exit, of this thread alone
+)
+
 
 def stepping(workload, *options, libraries=SIM, count=COUNT, **how):
     """A leak that has loaded the runtime in that folder, and waits."""
@@ -134,6 +176,43 @@ def test_forked_before_the_probes(start_daemon, workload, private_libraries, tmp
     daemon.process.send_signal(signal.SIGCONT)
     wait_until(lambda: child.pid in daemon.pids(), "it is found")
     assert partial(daemon, child.pid) == ["late_attach"]
+
+
+def test_forked_while_probes_are_placed(start_daemon, workload, private_libraries):
+    """Each child that was not seen from the start says so."""
+    daemon = start_daemon(libraries=())
+    for run in range(4):
+        libraries = private_libraries(f"private{run}")
+        parent = workload("/usr/bin/python3", "-c", FORK_AT_ONCE, SIMCUDA_DIR=str(libraries))
+        children = parent.line()["children"]
+        parent.step()
+        assert parent.line()["phase"] == "allocated"  # with another call each
+
+        def is_known(pid):
+            return pid in daemon.pids() and (
+                len(daemon.allocs(pid)) == CALLS_OF_CHILD or "late_attach" in partial(daemon, pid)
+            )
+
+        for child in children:
+            wait_until(lambda pid=child: is_known(pid), "all of its calls are, or some are not")
+        assert parent.end() == 0
+
+
+def test_main_thread_that_has_ended(restart, workload):
+    """Its other threads map what the process maps."""
+    daemon = restart(libraries=())
+    process = workload("/usr/bin/python3", "-c", WITHOUT_MAIN_THREAD)
+    assert process.line()["phase"] == "loaded"
+    wait_armed(daemon, SIM / RUNTIME)
+    for _ in range(2):
+        step_to(process, "allocated")
+    count_is(daemon, process.pid, 2)
+    before = binaries(daemon)
+    daemon = restart.again(daemon, signal.SIGUSR1, libraries=())
+    assert before <= binaries(daemon)
+    step_to(process, "allocated")
+    count_is(daemon, process.pid, 3)
+    assert "taking out" not in daemon.log()
 
 
 def test_free_of_what_was_allocated_before(start_daemon, workload):

@@ -319,6 +319,38 @@ def assert_probes_new_library(daemon, playground, name):
     assert daemon.process_row(pid)["partial"] == []
 
 
+OVERWRITE = """
+import mmap, os, shutil, sys, time
+path = sys.argv[2] + "/libcuda.so.1"
+shutil.copy(sys.argv[1], path)
+print("{}", flush=True)
+while True:
+    with open(path, "r+b", buffering=0) as f:
+        mapped = mmap.mmap(f.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC)
+        time.sleep(0.05)
+        byte = os.pread(f.fileno(), 1, 0)
+        os.pwrite(f.fileno(), byte, 0)
+        mapped.close()
+"""
+
+
+def test_library_that_is_overwritten_all_the_time(start_daemon, playground):
+    """The kernel takes long to take perf links out; the daemon answers meanwhile, and does not go on
+    to place them again and again."""
+    daemon = start_daemon("--attach", "perf", libraries=())
+    folder = playground.ledgers / "overwritten"
+    folder.mkdir()
+    os.chmod(folder, 0o777)
+    user = ["setpriv", f"--reuid={CULPRIT}", f"--regid={CULPRIT}", "--clear-groups"]
+    source = playground.simcuda / "libcuda.so.1"
+    playground.start(*user, PYTHON, "-c", OVERWRITE, source, folder).line()
+    wait_until(lambda: "is being overwritten" in daemon.log(), "it is probed, and written to", 60)
+    answers = [daemon.run("ps").returncode for _ in range(20)]
+    assert set(answers) == {0}
+    wait_until(lambda: "there is no time for it now" in daemon.log(), "its user owes time")
+    assert daemon.log().count(f"probing {folder}") == 1
+
+
 @pytest.mark.parametrize("uid", [CULPRIT, 0])
 def test_copies_of_a_library(daemon, playground, others, uid):
     others.rounds()

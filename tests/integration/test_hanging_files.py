@@ -67,13 +67,22 @@ def test_library_in_one(hanging, start_daemon, workload, tmp_path):
         wait_until(lambda n=count: len(daemon.allocs(other.pid)) == n, "it is seen")
     assert timeouts(daemon) > 0 and limit(daemon)["refused"] > 0
     hanging.tell("go")
-
-    def is_probed():
-        victim.cudaMalloc(OUT, MIB)
-        return "cudaMalloc" in [a["api"] for a in daemon.allocs(victim.pid)]
-
-    wait_until(is_probed, "it is probed when it answers again", patience=6 * SHUNNED_S)
+    wait_until(
+        lambda: "file_system" in partial(daemon, victim.pid),
+        "it is looked at again when it answers",
+        patience=6 * SHUNNED_S,
+    )
     wait_until(lambda: limit(daemon)["used"] == 0, "who waited for it has ended")
+
+
+def test_library_in_one_that_answers(hanging, daemon, workload, tmp_path):
+    """It is left alone all the same: while probes are placed the kernel lets nobody fork."""
+    user = Puppet.start(workload, tmp_path / "a", SIMCUDA_DIR=str(hanging.path))
+    wait_until(lambda: partial(daemon, user.pid) == ["file_system"], "it is found")
+    user.cudaMalloc(OUT, MIB)
+    assert daemon.allocs(user.pid) == []
+    assert not [p for p in daemon.ctl("status")["probes"] if str(hanging.path) in p["binary"]]
+    assert "(FUSE)" in daemon.log()
 
 
 def test_environment_in_one(hanging, start_daemon, workload, tmp_path):

@@ -14,6 +14,7 @@ from conftest import (
     PATIENCE,
     ROOT,
     SIM,
+    built_as,
     count_is,
     need,
     read_ledger,
@@ -34,6 +35,7 @@ LARGEST = (1 << 48) - 1  # one that could be
 SUM_ABOVE_63_BITS = (1 << 15) + 1000  # allocations of that size
 SUM_ABOVE_64_BITS = (1 << 16) + 1000
 EXIT_FAILURE = 1
+NARROW = built_as("narrow")  # looks soon for what is not mounted any more
 
 
 def compile_library(path, sources, *flags):
@@ -211,6 +213,32 @@ def test_overlays_of_one_library(start_daemon, workload, tmp_path, private_libra
     assert status["calls"]["allocs_seen"] == status["calls"]["frees_matched"] == 3 * COUNT
     assert status["calls"]["frees_unknown"] == status["calls"]["superseded"] == 0
     assert lost(daemon, "lost_return") == lost(daemon, "return_without_entry") == 0
+
+
+@pytest.mark.parametrize("ended", ["replicas", "containers"])
+def test_overlays_that_are_gone(start_daemon, workload, tmp_path, private_libraries, ended):
+    """Their probes do not stay for ever, as the kernel runs them for all who use what lies below.
+    One replica that goes on has the inode number of all of them."""
+    need(can_overlay(tmp_path), "the right to mount overlays")
+    lower = private_libraries("lower")
+    daemon = start_daemon(libraries=(), binary=NARROW)
+    users = [
+        overlay_user(workload, lower, tmp_path / name, tmp_path / f"ledger-{name}")
+        for name in ("a", "b", "c")
+    ]
+    for user in users:
+        step_to(user, "loaded")
+    files = [str(tmp_path / name / RUNTIME) for name in ("a", "b", "c")]
+    wait_until(lambda: set(files) <= binaries(daemon), "each of them is probed")
+    stays = users.pop() if ended == "replicas" else None
+    for user in users:
+        user.kill()
+    gone = set(files[:2] if stays else files)
+    wait_until(lambda: not gone & binaries(daemon), "the probes are out")
+    if stays:
+        assert files[2] in binaries(daemon)
+        step_to(stays, "allocated")
+        count_is(daemon, stays.pid, COUNT)
 
 
 # A library that changes below its probes.

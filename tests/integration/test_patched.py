@@ -7,7 +7,7 @@ import signal
 
 import pytest
 from conftest import SIM, built_as, wait_until
-from puppet import OUT, Puppet, partial
+from puppet import LATE, OUT, Puppet, partial
 
 MIB = 1 << 20
 HOOKED = 42  # what the hook returns
@@ -130,6 +130,43 @@ def test_more_than_are_probed_one_by_one(start_puppet, start_daemon, open_direct
         return "cudaMalloc" in [a["api"] for a in daemon.allocs(marked.pid)]
 
     wait_until(is_probed, "it has the other's room")
+
+
+@pytest.mark.parametrize("function", ["cuMemAlloc_v2", "cuMemFree_v2"])
+def test_call_that_lasts_while_all_are_probed_again(start_puppet, start_daemon, function):
+    """Its return is not seen, and said to be lost; those that come after it are."""
+    patched = start_puppet()
+    patched.patch("cuMemAlloc_v2", 5, HOOKED)
+    daemon = start_daemon()
+    puppet = start_puppet()
+    wait_until(lambda: partial(daemon, puppet.pid) == ["late_attach"], "it is probed by itself")
+    puppet.cuInit(0)
+    caller = puppet.thread("caller")
+    caller.cudaSetDevice(0)
+    held = [caller.cuMemAlloc_v2(OUT, MIB) for _ in range(6)]
+    wait_until(lambda: len(daemon.allocs(puppet.pid)) == len(held), "they are seen")
+    caller.simcuda_return_late(LATE)
+    is_free = function == "cuMemFree_v2"
+    end = caller.begin(function, *([held.pop()] if is_free else [OUT, MIB]))
+    patched.end()
+
+    def is_one_by_one():
+        rows = [b for b in daemon.ctl("status")["probes"] if b["binary"].endswith("libcuda.so.1")]
+        return any(b["one_by_one"] is not None for b in rows)
+
+    wait_until(lambda: not is_one_by_one(), "all are probed again")
+    end()
+    if is_free:
+        for ptr in held:
+            caller.cuMemFree_v2(ptr)
+        count = 0
+    else:
+        for _ in range(4):
+            caller.cuMemAlloc_v2(OUT, MIB)
+        count = len(held) + 4
+    wait_until(lambda: len(daemon.allocs(puppet.pid)) == count, "the others are seen")
+    assert daemon.ctl("status")["events"]["lost"]["lost_return"] == 1
+    wait_until(lambda: "lost" in partial(daemon, puppet.pid), "it is marked")
 
 
 def test_forked_while_one_is_patched(start_puppet, start_daemon, tmp_path):

@@ -128,6 +128,27 @@ static void test_what_is_known_afterwards(void **state)
 	quotas_done(&quotas);
 }
 
+/* Whoever took seconds gets nothing for as long as that makes several of his shares. */
+static void test_debts(void **state)
+{
+	struct quotas quotas;
+	unsigned int seconds = 0;
+
+	(void)state;
+	quotas_init(&quotas);
+	quota_owe(&quotas.time, 1000, 2ULL * TIME_MAX);
+	quota_owe(&quotas.time, 0, 2ULL * TIME_MAX);
+	for (; quota_owes(&quotas.time, 1000); seconds++) {
+		assert_false(quota_owes(&quotas.time, 1001));
+		assert_false(quota_owes(&quotas.time, 0));
+		assert_true(quota_has(&quotas.time, 1000, 0, 1));
+		quotas_next_second(&quotas);
+	}
+	assert_int_equal(seconds, 8);
+	assert_int_equal(quotas.time.debts.count, 0);
+	quotas_done(&quotas);
+}
+
 static void test_slots_of_users(void **state)
 {
 	(void)state;
@@ -185,6 +206,7 @@ int main(void)
 		cmocka_unit_test(test_root_has_as_much_as_its_processes),
 		cmocka_unit_test(test_account),
 		cmocka_unit_test(test_what_is_known_afterwards),
+		cmocka_unit_test(test_debts),
 		cmocka_unit_test(test_slots_of_users),
 		cmocka_unit_test(test_lots_of_ids_are_one_user),
 		cmocka_unit_test(test_put_off),
