@@ -80,16 +80,54 @@ static int make_perf(const struct link_target *target, const char *path, pid_t p
 	return set->n > 0 ? 0 : last;
 }
 
+/* One place that the kernel does not probe makes it refuse all of them. Each is tried by itself;
+ * returns whether it was only some.
+ */
+static bool leave_out_refused(const struct link_target *target, const char *path)
+{
+	size_t refused = 0;
+
+	for (int api = 0; api < API_MAX; api++) {
+		struct probe_point *point = &target->points[api];
+		unsigned long offset = point->offset;
+		int fd;
+
+		if (!probe_is_wanted(point))
+			continue;
+		fd = link_multi(probes_entry(target->probes), path, false, &offset, NULL, 1,
+				LINK_EVERY_PROCESS);
+		if (fd >= 0) {
+			close(fd);
+			continue;
+		}
+		point->state = PROBE_FAILED;
+		point->error = fd;
+		refused++;
+	}
+	return refused > 0 && probes_wanted(target->points) > 0;
+}
+
+static int make(const struct link_target *target, const char *path, pid_t pid, struct link_set *ret)
+{
+	int r;
+
+	ret->n = 0;
+	r = target->multi ? make_multi(target, path, pid, ret) : make_perf(target, path, pid, ret);
+	if (r < 0)
+		link_set_close(ret);
+	return r;
+}
+
 int link_set_make(const struct link_target *target, pid_t pid, struct link_set *ret)
 {
 	char path[PATH_SIZE];
 	int r;
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", target->fd);
-	ret->n = 0;
-	r = target->multi ? make_multi(target, path, pid, ret) : make_perf(target, path, pid, ret);
-	if (r < 0)
-		link_set_close(ret);
+	r = make(target, path, pid, ret);
+	if (r < 0 && r != -ENOENT && target->multi && pid == LINK_EVERY_PROCESS &&
+	    leave_out_refused(target, path))
+		r = make(target, path, pid, ret);
 	return r;
 }
 

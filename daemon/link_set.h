@@ -22,7 +22,7 @@ struct link_target {
 	bool multi;
 	int fd;                     /* of the file: what was read is what is probed */
 	uint32_t number;            /* of the library, for the cookies */
-	struct probe_point *points; /* of API_MAX; a perf link that fails is noted there */
+	struct probe_point *points; /* of API_MAX; a place that the kernel refuses is noted there */
 };
 
 /* How many descriptors a complete set has. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #include "macro.h"
 #include "reader.h"
@@ -34,7 +35,7 @@ static int call_for_mapping(enum reader_call call, pid_t pid, const struct procf
 			    struct reader_mapping *to, int *ret_fd)
 {
 	int r = name_mapping(to, mapping);
-	uint64_t device = (uint64_t)mapping->major << 20 | mapping->minor;
+	uint64_t device = makedev(mapping->major, mapping->minor);
 
 	return r < 0 ? r
 		     : reader_service_call(call, pid, subject_of_file(device, mapping->inode), -1,
@@ -174,9 +175,9 @@ ssize_t reader_text(pid_t pid, const char *name, char *ret, size_t size)
 	snprintf(t->name, sizeof(t->name), "%s", name);
 	t->size = (uint32_t)size;
 	r = reader_service_call(READER_text, pid, subject_of_process(pid), -1, &none);
-	got = t->size;
-	if (r < 0)
+	if (r < 0) /* the page may be gone */
 		return r;
+	got = t->size; /* once: it may be changed between two looks */
 	if (got > size)
 		return -EBADMSG;
 	memcpy(ret, t->bytes, got);

@@ -35,13 +35,22 @@ static int open_mapped(pid_t pid, struct reader_mapping *m)
 	return fd;
 }
 
+static int read_ranges(pid_t pid, const struct iovec *local, const struct iovec *remote, size_t n)
+{
+	ssize_t got = process_vm_readv(pid, local, 1, remote, n, 0);
+
+	if (got < 0)
+		return -errno;
+	return (size_t)got == local->iov_len ? 0 : -EFAULT;
+}
+
 static int do_memory(pid_t pid, int fd, union reader_page *page, int *ret_fd)
 {
 	struct reader_memory *m = &page->memory;
 	struct iovec remote[REMOTE_PIECES_MAX];
 	struct iovec local = {.iov_base = m->bytes};
 	size_t n = MIN(m->n, (size_t)REMOTE_PIECES_MAX);
-	ssize_t got;
+	int r;
 
 	(void)fd;
 	(void)ret_fd;
@@ -52,12 +61,10 @@ static int do_memory(pid_t pid, int fd, union reader_page *page, int *ret_fd)
 		remote[i].iov_len = m->pieces[i].size;
 		local.iov_len += m->pieces[i].size;
 	}
-	got = process_vm_readv(pid, &local, 1, remote, n, 0);
-	if (got < 0 && errno == ESRCH && (pid = procfs_other_thread(pid)) > 0)
-		got = process_vm_readv(pid, &local, 1, remote, n, 0);
-	if (got < 0)
-		return -errno;
-	return (size_t)got == local.iov_len ? 0 : -EFAULT;
+	r = read_ranges(pid, &local, remote, n);
+	if (r == -ESRCH && (pid = procfs_other_thread(pid)) > 0)
+		r = read_ranges(pid, &local, remote, n);
+	return r;
 }
 
 static int do_open(pid_t pid, int fd, union reader_page *page, int *ret_fd)

@@ -23,7 +23,9 @@
 
 #define SHUN_NS (10 * NS_PER_SECOND)      /* what was waited for in vain, … */
 #define SHUN_MAX_NS (640 * NS_PER_SECOND) /* … twice as long each time, up to this */
-#define SHUN_USER 20                      /* times as long as was waited */
+#define SHUN_USER 20                      /* times as long as was waited, */
+#define SHUN_ROOT 4                       /* whom most servers belong to */
+#define ROOT 1                            /* user_of() one of its processes */
 #define SHUNNED_MAX 1024                  /* then it starts over */
 #define FD_FROM 10                        /* above the numbers that they get in the reader */
 #define ERRNO_MAX 4095
@@ -169,14 +171,18 @@ union reader_page *reader_service_page(void)
 
 static void shun(struct table *t, uint64_t key, uint64_t pause_ns)
 {
+	uint64_t now = clock_monotonic_ns();
 	struct shunned *entry;
 
 	if (t->count >= SHUNNED_MAX)
 		table_clear(t);
 	if (table_add(t, key, (void **)&entry) < 0)
 		return;
+	/* What went well for as long as it was left alone begins anew. */
+	if (now - entry->until_ns > entry->pause_ns)
+		entry->pause_ns = 0;
 	entry->pause_ns = MIN(MAX(pause_ns, 2 * entry->pause_ns), SHUN_MAX_NS);
-	entry->until_ns = clock_monotonic_ns() + entry->pause_ns;
+	entry->until_ns = now + entry->pause_ns;
 }
 
 static bool is_shunned(struct table *t, uint64_t key)
@@ -221,7 +227,7 @@ static void give_up(pid_t pid, uint64_t subject, uint64_t waited_ns)
 	shun(&reader.subjects, subject, SHUN_NS);
 	if (user) {
 		table_remove(&reader.users, user); /* not twice as long each time */
-		shun(&reader.users, user, SHUN_USER * waited_ns);
+		shun(&reader.users, user, (user == ROOT ? SHUN_ROOT : SHUN_USER) * waited_ns);
 	}
 	log_limited(LOG_LEVEL_WARNING,
 		    "process %d: reading its memory, or a file that it maps, took more than %d ms: "
@@ -300,8 +306,6 @@ int reader_service_call(enum reader_call call, pid_t pid, uint64_t subject, int 
 		retire();
 	if (r < 0 || result < 0)
 		return r < 0 ? r : result;
-	if (reader.subjects.count > 0)
-		table_remove(&reader.subjects, subject);
 	if (received >= 0)
 		*ret_fd = TAKE_FD(received);
 	return 0;

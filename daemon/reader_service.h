@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The reader as a service: started when it is needed, waited for no longer than READER_PATIENCE_MS,
  * given up and replaced when it does not answer. Whatever it was asked about then is left alone for
- * a while, and so is the user for twenty times as long as was waited: nobody can make the daemon
- * wait for more than a twentieth of its time.
+ * a while, and so is the user for twenty times as long as was waited (root: four times): nobody can
+ * make the daemon wait for more than a small part of its time.
  */
 #ifndef SRTLEAK_READER_SERVICE_H
 #define SRTLEAK_READER_SERVICE_H
@@ -12,7 +12,7 @@
 
 #include "reader_calls.h"
 
-#define READER_PATIENCE_MS 1000
+#define READER_PATIENCE_MS 2000
 #define READER_STUCK_MAX 8 /* given up, and not ended yet: they wait in the kernel */
 
 /* Where the arguments of the next call go, and its results come from; NULL where there is no reader

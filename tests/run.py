@@ -134,13 +134,15 @@ def without(directory, *files):
 OF_ONE_PROCESS = ["contexts", "context_ends", "pools", "semantics", "streams"]
 
 # What the probes make of each call does not depend on how the daemon is built, nor do perf links,
-# and those of many libraries, which the kernel takes its time to remove; nor what Prometheus and the
-# dashboard make of the metrics, how leaks grow, and what the script for hosts with a GPU reports.
+# and those of many libraries, which the kernel takes its time to remove; nor for how long what does
+# not answer is left alone, what Prometheus and the dashboard make of the metrics, how leaks grow, and
+# what the script for hosts with a GPU reports.
 INTEGRATION_ONCE = [
     *without("integration", *OF_ONE_PROCESS, "api_table"),
     "-k",
     "not perf and not two_threads and not never_return and not SIGKILL-20"
-    " and not one_that_comes and not copies_of and not copies_that and not many_threads and not forks",
+    " and not one_that_comes and not copies_of and not copies_that and not many_threads and not forks"
+    " and not library_in_one",
 ]
 # Likewise; and whose a name was is not always known to a daemon that is slow and busy.
 E2E_ONCE = [

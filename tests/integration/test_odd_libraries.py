@@ -155,6 +155,43 @@ def test_tail_calls(start_daemon, workload, tmp_path, private_libraries, attach)
     assert_conserved(status)
 
 
+# A function whose first instruction cannot be probed.
+
+REFUSED = """
+#include <stdlib.h>
+int cudaMalloc(void **ptr, size_t size) { return !(*ptr = malloc(size)); }
+int cudaFree(void *ptr) { free(ptr); return 0; }
+__asm__(".text\\n.globl cudaMallocHost\\n.type cudaMallocHost, @function\\ncudaMallocHost:\\n"
+        "hlt\\nret\\n.size cudaMallocHost, . - cudaMallocHost\\n");
+"""
+
+ON_REQUEST = """
+import ctypes, sys
+runtime = ctypes.CDLL(sys.argv[1])
+print('{"phase": "loaded"}', flush=True)
+sys.stdin.readline()
+assert runtime.cudaMalloc(ctypes.byref(ctypes.c_void_p()), ctypes.c_size_t(4096)) == 0
+print('{"phase": "allocated"}', flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("attach", ["multi", "perf"])
+def test_function_that_cannot_be_probed(start_daemon, workload, tmp_path, attach):
+    """The others are all the same, and it is said which is not."""
+    source = tmp_path / "refused.c"
+    source.write_text(REFUSED)
+    library = compile_library(tmp_path / "odd" / "libcudart.so.12", [source], "-O1")
+    process = workload("/usr/bin/python3.11", "-c", ON_REQUEST, library)
+    assert process.line()["phase"] == "loaded"
+    daemon = start_daemon("--attach", attach, "--pid", str(process.pid), libraries=())
+    wait_until(lambda: str(library) in binaries(daemon), "it is probed")
+    step_to(process, "allocated")
+    count_is(daemon, process.pid, 1)
+    (probe,) = [p for p in daemon.ctl("status")["probes"] if p["binary"] == str(library)]
+    assert [skipped["symbol"] for skipped in probe["skipped"]] == ["cudaMallocHost"]
+
+
 # One file that looks like two.
 
 
