@@ -105,9 +105,9 @@ struct reader_request {
 	int32_t pid;
 };
 
-/* 0, or a negative errno. */
 struct reader_reply {
-	int32_t result;
+	int32_t result;  /* 0, or a negative errno */
+	uint32_t cpu_us; /* processor time that it took */
 };
 
 /* Does it here and now. fd: what goes with the call, or -1; ret_fd: what comes back, or left alone.

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 #include "macro.h"
 #include "reader_calls.h"
@@ -113,13 +114,16 @@ static int serve_one(union reader_page *page)
 {
 	struct reader_request request;
 	struct reader_reply reply;
+	uint64_t began;
 	_cleanup_close_ int fd = -1, opened = -1;
 	int r = receive_with_fd(READER_SOCKET, &request, sizeof(request), &fd);
 
 	if (r < 0)
 		return r;
+	began = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 	reply.result =
 		reader_handle((enum reader_call)request.call, request.pid, fd, page, &opened);
+	reply.cpu_us = (uint32_t)((clock_ns(CLOCK_PROCESS_CPUTIME_ID) - began) / 1000);
 	return send_with_fd(READER_SOCKET, &reply, sizeof(reply), opened);
 }
 

@@ -29,6 +29,7 @@
 #define SHUNNED_MAX 1024                  /* then it starts over */
 #define FD_FROM 10                        /* above the numbers that they get in the reader */
 #define ERRNO_MAX 4095
+#define LONG_NS 200000000ULL
 
 /* Left alone until then. */
 struct shunned {
@@ -264,9 +265,9 @@ static int wait_for_reply(void)
 }
 
 /* -EAGAIN: the reader had ended before. */
-static int ask(const struct reader_request *request, int fd, int *ret_result, int *ret_fd)
+static int ask(const struct reader_request *request, int fd, struct reader_reply *reply,
+	       int *ret_fd)
 {
-	struct reader_reply reply;
 	int r = send_with_fd(reader.socket, request, sizeof(*request), fd);
 
 	if (r < 0)
@@ -275,11 +276,16 @@ static int ask(const struct reader_request *request, int fd, int *ret_result, in
 	if (r == 0)
 		return -ETIMEDOUT;
 	if (r > 0)
-		r = receive_with_fd(reader.socket, &reply, sizeof(reply), ret_fd);
-	if (r < 0 || reply.result > 0 || reply.result < -ERRNO_MAX)
-		return -EIO;
-	*ret_result = reply.result;
-	return 0;
+		r = receive_with_fd(reader.socket, reply, sizeof(*reply), ret_fd);
+	return r < 0 || reply->result > 0 || reply->result < -ERRNO_MAX ? -EIO : 0;
+}
+
+/* What is charged to the user: what it took. That it waited for a processor on a busy host is
+ * nobody's fault, but long waits are for the file system.
+ */
+static uint64_t cost_ns(const struct reader_reply *reply, uint64_t waited_ns)
+{
+	return waited_ns > LONG_NS ? waited_ns : MIN(reply->cpu_us * 1000ULL, waited_ns);
 }
 
 int reader_service_call(enum reader_call call, pid_t pid, uint64_t subject, int fd, int *ret_fd)
@@ -287,7 +293,8 @@ int reader_service_call(enum reader_call call, pid_t pid, uint64_t subject, int 
 	const struct reader_request request = {.call = call, .pid = pid};
 	_cleanup_close_ int received = -1;
 	uint64_t began = clock_monotonic_ns(), waited;
-	int r, result = 0;
+	struct reader_reply reply = {0};
+	int r;
 
 	if (!reader.is_started)
 		return reader_handle(call, pid, fd, reader_service_page(), ret_fd);
@@ -295,17 +302,17 @@ int reader_service_call(enum reader_call call, pid_t pid, uint64_t subject, int 
 		reader.counts.refused++;
 		return -EAGAIN;
 	}
-	r = ask(&request, fd, &result, &received);
+	r = ask(&request, fd, &reply, &received);
 	waited = clock_monotonic_ns() - began;
-	quota_note_waiting(waited);
+	quota_note_waiting(cost_ns(&reply, waited));
 	if (r == -ETIMEDOUT)
 		give_up(pid, subject, waited);
 	else if (r == -EIO)
 		bury(pid, subject);
 	else if (r < 0)
 		retire();
-	if (r < 0 || result < 0)
-		return r < 0 ? r : result;
+	if (r < 0 || reply.result < 0)
+		return r < 0 ? r : reply.result;
 	if (received >= 0)
 		*ret_fd = TAKE_FD(received);
 	return 0;

@@ -30,13 +30,18 @@ static void note_mount(const char *line, struct library *const *libraries, size_
 		is_mounted[i] |= libraries[i]->device == makedev(major, minor);
 }
 
-/* Where that cannot be read all of them are taken to be. */
-static void find_mounted(struct library *const *libraries, size_t n, bool *is_mounted)
+/* Where that cannot be read, or was read lately, all of them are taken to be. */
+static void find_mounted(struct reaping *r, uint64_t now, struct library *const *libraries,
+			 size_t n, bool *is_mounted)
 {
-	_cleanup_fclose_ FILE *f = fopen("/proc/self/mountinfo", "re");
+	_cleanup_fclose_ FILE *f = NULL;
 	_cleanup_free_ char *line = NULL;
 	size_t capacity = 0;
 
+	if (now >= r->mounts_due_ns) {
+		f = fopen("/proc/self/mountinfo", "re");
+		r->mounts_due_ns = now + UNUSED_S * NS_PER_SECOND;
+	}
 	for (size_t i = 0; i < n; i++)
 		is_mounted[i] = !f;
 	while (f && getline(&line, &capacity, f) > 0)
@@ -49,8 +54,8 @@ void reaping_begin(struct reaping *r, const struct file_names *files,
 	uint64_t now = clock_monotonic_ns();
 	bool is_mounted[LIBRARIES_MAX];
 
-	*r = (struct reaping){.files = files};
-	find_mounted(libraries, n, is_mounted);
+	*r = (struct reaping){.files = files, .mounts_due_ns = r->mounts_due_ns};
+	find_mounted(r, now, libraries, n, is_mounted);
 	for (size_t i = 0; i < n; i++) {
 		struct library *library = libraries[i];
 		bool is_old = now - library->used_ns >= UNUSED_S * NS_PER_SECOND;

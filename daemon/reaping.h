@@ -17,13 +17,14 @@
 #include "walk.h"
 
 #ifndef UNUSED_S
-#define UNUSED_S 60 /* before what is not mounted here is looked for in processes again */
+#define UNUSED_S 60 /* for so long before what is not mounted here is looked for in processes */
 #endif
 
 struct reaping {
 	const struct file_names *files;
 	struct library *candidates[LIBRARIES_MAX];
 	size_t n;
+	uint64_t mounts_due_ns; /* CLOCK_MONOTONIC: then it is looked what is mounted here */
 	struct walk walk;
 	bool is_over; /* the candidates are unused */
 };

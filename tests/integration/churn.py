@@ -140,10 +140,14 @@ def unexplained(status):
     return calls["allocs_seen"] - gone - status["tables"]["live"]
 
 
+def is_settled(status):
+    return status["tables"]["allocations"] == status["tables"]["live"]
+
+
 def assert_conserved(status):
     """For a quiet moment, in which the daemon's tables have what the live map has."""
     assert unexplained(status) == 0, status
-    assert status["tables"]["allocations"] == status["tables"]["live"], status
+    assert is_settled(status), status
 
 
 class Churn:

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import time
 
-from churn import Churn, assert_conserved, assert_equal_to_ledger, devices_known
-from conftest import BIN, PATIENCE, SIM
+from churn import Churn, assert_conserved, assert_equal_to_ledger, devices_known, is_settled
+from conftest import BIN, PATIENCE, SIM, wait_until
 
 USUAL = BIN / "srtleakd"
 
@@ -84,6 +84,8 @@ class Ordeal:
         assert_equal_to_ledger(self.daemon, self.churn.pid, self.churn.ledger)
         # All its threads are younger than the first daemon.
         assert devices_known(self.daemon, self.churn.pid) == 1
+        # A daemon that has just repaired its tables still reads what was in the ring before that.
+        wait_until(lambda: is_settled(self.daemon.ctl("status")), "the tables have what is live")
         assert_conserved(self.daemon.ctl("status"))
 
     def figures(self):
