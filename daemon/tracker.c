@@ -214,17 +214,6 @@ static void note_losses(struct tracker *t, struct process *p)
 	roster_note(p, t->probes);
 }
 
-/* Its first call: CUDA has read the environment, which may be changed from now on. */
-static void started(struct tracker *t, struct process *p)
-{
-	uint64_t began = quota_time();
-
-	note_losses(t, p);
-	if (quota_has(&t->quotas.time, p->uid, 0, 1))
-		process_find_gpus(p);
-	quota_charge(&t->quotas.time, p->uid, quota_time() - began);
-}
-
 void tracker_event(const struct event *event, void *userdata)
 {
 	struct tracker *t = userdata;
@@ -273,7 +262,7 @@ void tracker_event(const struct event *event, void *userdata)
 		roster_end(t, p, event->time_ns, event->size);
 		break;
 	case EVENT_START:
-		started(t, p);
+		note_losses(t, p);
 		break;
 	default:
 		break;

@@ -132,8 +132,6 @@ def without(directory, *files):
 
 # These look at one process each, and how others are busy does not matter to them.
 OF_ONE_PROCESS = ["contexts", "context_ends", "pools", "semantics", "streams"]
-# Nor to these, which use libraries of their own.
-OF_LIBRARIES = ["attach", "hanging_files", "patched", "seccomp"]
 
 # What the probes make of each call does not depend on how the daemon is built, nor do perf links,
 # and those of many libraries, which the kernel takes its time to remove; nor for how long what does
@@ -168,20 +166,13 @@ STEPS = [
     [
         (
             "integration",
-            lambda: pytest(
-                ["tests/integration", *without("integration", *OF_ONE_PROCESS, *OF_LIBRARIES)],
-                BUILD,
-            ),
+            lambda: pytest(["tests/integration", *without("integration", *OF_ONE_PROCESS)], BUILD),
         )
     ],
     [
         (
             "integration, calls",
             lambda: pytest([f"tests/integration/test_{n}.py" for n in OF_ONE_PROCESS], BUILD),
-        ),
-        (
-            "integration, libraries",
-            lambda: pytest([f"tests/integration/test_{n}.py" for n in OF_LIBRARIES], BUILD),
         ),
         ("e2e", lambda: pytest(["tests/e2e"], BUILD)),
         ("e2e, sanitized", lambda: pytest(["tests/e2e", *E2E_ONCE], BUILD / "sanitize")),
