@@ -144,7 +144,7 @@ static __always_inline struct thread *thread_begin(struct task_struct *task)
 }
 
 /* Counts a thread for the image that its process has now: it was left meanwhile, or runs another
- * program. Returns whether there was room; else nobody has room for the thread's record.
+ * program. Returns whether there was room; else the record is counted for nobody, and is to go.
  */
 static __always_inline bool thread_recount(struct process_image *p, struct thread *th)
 {

@@ -711,6 +711,7 @@ int discovery_start(struct discovery *d, struct tracker *tracker,
 		r = legacy_new(probes_pins(d->probes), &d->legacy);
 	if (r == 0)
 		probes_disarm_others(d->probes, is_legacy, d->legacy);
+	d->last_number = legacy_last_number(d->legacy);
 	if (r < 0)
 		return r;
 	r = sd_event_add_time(tracker->loop, &d->rescan, CLOCK_MONOTONIC, 0, 0, on_rescan, d);

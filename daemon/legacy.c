@@ -53,9 +53,10 @@ int legacy_take(struct legacy *legacy, const struct probes *probes, bool multi,
 			continue;
 		strcpy(name, legacy->pins[i].name);
 		r = library_adopt(probes, multi, file, name, ret);
-		legacy->pins[i].is_kept |= reader_is_to_be_asked_again(r);
-		if (reader_is_to_be_asked_again(r))
+		if (reader_is_to_be_asked_again(r)) {
+			legacy->pins[i].is_kept = true;
 			return r;
+		}
 		legacy->pins[i] = legacy->pins[--legacy->n];
 		if (r < 0)
 			pins_remove(probes_pins(probes), name);
@@ -74,6 +75,15 @@ bool legacy_keep(struct legacy *legacy, dev_t device, ino_t inode)
 		legacy->pins[i].is_kept = is_kept = true;
 	}
 	return is_kept;
+}
+
+uint32_t legacy_last_number(const struct legacy *legacy)
+{
+	uint32_t last = 0;
+
+	for (size_t i = 0; legacy && i < legacy->n; i++)
+		last = MAX(last, library_pin_number(legacy->pins[i].name));
+	return last;
 }
 
 bool legacy_has_number(const struct legacy *legacy, uint32_t number)

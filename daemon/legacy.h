@@ -26,6 +26,9 @@ int legacy_take(struct legacy *legacy, const struct probes *probes, bool multi,
  */
 bool legacy_keep(struct legacy *legacy, dev_t device, ino_t inode);
 
+/* The highest number of them; 0: there are none. NULL is fine. */
+uint32_t legacy_last_number(const struct legacy *legacy);
+
 /* Whether some of these probes have this number. NULL is fine. */
 bool legacy_has_number(const struct legacy *legacy, uint32_t number);
 

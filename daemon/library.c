@@ -50,11 +50,10 @@ static struct link_target target_of(struct library *library)
 /* The name says which file it is, and with which content: not by the time of its last change, which
  * another name, or none, for the file is too.
  */
-static void name_pin(const char *state, uint32_t number, const struct stat *st,
-		     char ret[PINS_FOLDER_MAX])
+static void name_pin(uint32_t number, const struct stat *st, char ret[PINS_FOLDER_MAX])
 {
 	snprintf(ret, PINS_FOLDER_MAX,
-		 "%s_%" PRIx32 "_%" PRIx64 "_%" PRIx64 "_%" PRIx64 "_%" PRIx64, state, number,
+		 PIN_SETTLED "_%" PRIx32 "_%" PRIx64 "_%" PRIx64 "_%" PRIx64 "_%" PRIx64, number,
 		 (uint64_t)st->st_dev, (uint64_t)st->st_ino,
 		 (uint64_t)st->st_mtim.tv_sec * 1000000000 + (uint64_t)st->st_mtim.tv_nsec,
 		 (uint64_t)st->st_size);
@@ -90,7 +89,7 @@ bool library_pin_fits(const char *pin_name, const struct stat *st)
 	uint32_t number = library_pin_number(pin_name);
 	char wanted[PINS_FOLDER_MAX];
 
-	name_pin(PIN_SETTLED, number, st, wanted);
+	name_pin(number, st, wanted);
 	return number && strcmp(after_state(wanted), rest) == 0;
 }
 
@@ -175,7 +174,7 @@ static int set_number(struct library *library, uint32_t number)
 	if (r < 0)
 		return r;
 	library->number = number;
-	name_pin(PIN_SETTLED, number, &st, library->pin_name);
+	name_pin(number, &st, library->pin_name);
 	return 0;
 }
 

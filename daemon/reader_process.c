@@ -131,10 +131,13 @@ int reader_main(void)
 {
 	union reader_page *page =
 		mmap(NULL, sizeof(*page), PROT_READ | PROT_WRITE, MAP_SHARED, READER_PAGE, 0);
+	int r = page == MAP_FAILED ? -errno : confine();
 
 	prctl(PR_SET_NAME, READER_NAME);
-	if (page == MAP_FAILED || confine() < 0)
+	if (r < 0) {
+		log_error("the reader cannot be confined: %s", strerror(-r));
 		return EXIT_FAILURE;
+	}
 	while (serve_one(page) == 0)
 		continue;
 	return EXIT_SUCCESS; /* the daemon has ended, or given it up */

@@ -188,7 +188,7 @@ static void shun(struct table *t, uint64_t key, uint64_t pause_ns)
 
 static bool is_shunned(struct table *t, uint64_t key)
 {
-	const struct shunned *entry = t->count > 0 ? table_find(t, key) : NULL;
+	const struct shunned *entry = table_find(t, key);
 
 	return entry && clock_monotonic_ns() < entry->until_ns;
 }
@@ -204,8 +204,6 @@ static uint64_t user_of(pid_t pid)
 
 static bool is_left_alone(pid_t pid, uint64_t subject)
 {
-	if (reader.users.count == 0 && reader.subjects.count == 0)
-		return false;
 	return is_shunned(&reader.subjects, subject) ||
 	       (reader.users.count > 0 && is_shunned(&reader.users, user_of(pid)));
 }
