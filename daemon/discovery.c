@@ -272,7 +272,7 @@ static int arm(struct discovery *d, const struct library_file *file, struct libr
 	*ret = S_ISREG(st->st_mode) ? find_library(d, st) : NULL;
 	if (*ret || !S_ISREG(st->st_mode))
 		return 0;
-	r = file->is_fuse ? -ENOTSUP : place(d, file, &library);
+	r = place(d, file, &library);
 	if (r == -ENOENT || r == -ENOEXEC)
 		return 0;
 	if (r < 0) {
@@ -281,7 +281,7 @@ static int arm(struct discovery *d, const struct library_file *file, struct libr
 				    ? "its owner or the process has as many libraries as there "
 				      "is room for"
 			    : r == -EAGAIN ? "there is no time for it now"
-			    : r == -ENOTSUP
+			    : r == -EMEDIUMTYPE
 				    ? "its file system is a process (FUSE), for which the kernel "
 				      "would hold up the whole host"
 				    : strerror(-r));
@@ -313,7 +313,7 @@ static struct library *library_of(struct discovery *d, pid_t pid,
 	*ret_missing = ref ? ref->missing : 0;
 	if (ref)
 		return ref->library;
-	fd = file.fd = reader_open(pid, mapping, &file.st, &file.is_fuse);
+	fd = file.fd = reader_open(pid, mapping, &file.st);
 	if (fd < 0) { /* gone, or its process is: no verdict on the file */
 		if (!legacy_keep(d->legacy, makedev(mapping->major, mapping->minor),
 				 mapping->inode) &&
@@ -331,7 +331,7 @@ static struct library *library_of(struct discovery *d, pid_t pid,
 	}
 	if (r == -ENOSPC)
 		*ret_missing = 1U << PARTIAL_LIMIT;
-	else if (r == -ENOTSUP && !is_excused(d, family))
+	else if (r == -EMEDIUMTYPE && !is_excused(d, family))
 		*ret_missing = 1U << PARTIAL_FILE_SYSTEM;
 	file_names_add(&d->files, mapping->major, mapping->minor, mapping->inode,
 		       r < 0 ? NULL : library, *ret_missing);

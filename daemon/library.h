@@ -68,7 +68,6 @@ struct library {
 struct library_file {
 	int fd;         /* stays the caller's, and is not needed afterwards */
 	struct stat st; /* of it */
-	bool is_fuse;   /* its file system is a process */
 	const char *path;
 	pid_t pid; /* that has it mapped; 0: none that is known */
 	enum api_family family;

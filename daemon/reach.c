@@ -37,13 +37,12 @@ static bool is_of(const struct library *library, pid_t pid, const struct procfs_
 {
 	_cleanup_close_ int fd = -1;
 	struct stat st;
-	bool is_fuse;
 
 	if (!mapping->executable || mapping->inode != library->inode)
 		return false;
 	if (makedev(mapping->major, mapping->minor) == library->device)
 		return true;
-	fd = reader_open(pid, mapping, &st, &is_fuse);
+	fd = reader_open(pid, mapping, &st);
 	return fd >= 0 && st.st_dev == library->device && st.st_ino == library->inode;
 }
 

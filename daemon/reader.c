@@ -17,29 +17,16 @@ static uint64_t subject_of_process(pid_t pid)
 	return (uint64_t)pid * 2;
 }
 
-static int name_mapping(struct reader_mapping *to, const struct procfs_mapping *mapping)
-{
-	if (strlen(mapping->path) >= sizeof(to->path))
-		return -ENAMETOOLONG;
-	to->start = mapping->start;
-	to->end = mapping->end;
-	to->offset = mapping->offset;
-	to->inode = mapping->inode;
-	to->major = mapping->major;
-	to->minor = mapping->minor;
-	strcpy(to->path, mapping->path);
-	return 0;
-}
-
 static int call_for_mapping(enum reader_call call, pid_t pid, const struct procfs_mapping *mapping,
 			    struct reader_mapping *to, int *ret_fd)
 {
-	int r = name_mapping(to, mapping);
 	uint64_t device = makedev(mapping->major, mapping->minor);
 
-	return r < 0 ? r
-		     : reader_service_call(call, pid, subject_of_file(device, mapping->inode), -1,
-					   ret_fd);
+	if (strlen(mapping->path) >= sizeof(to->path))
+		return -ENAMETOOLONG;
+	to->line = *mapping;
+	strcpy(to->path, mapping->path);
+	return reader_service_call(call, pid, subject_of_file(device, mapping->inode), -1, ret_fd);
 }
 
 int reader_memory(pid_t pid, const struct remote_piece *pieces, size_t n)
@@ -75,8 +62,7 @@ int reader_memory(pid_t pid, const struct remote_piece *pieces, size_t n)
 	return 0;
 }
 
-int reader_open(pid_t pid, const struct procfs_mapping *mapping, struct stat *ret,
-		bool *ret_is_fuse)
+int reader_open(pid_t pid, const struct procfs_mapping *mapping, struct stat *ret)
 {
 	union reader_page *page = reader_service_page();
 	_cleanup_close_ int fd = -1;
@@ -88,7 +74,6 @@ int reader_open(pid_t pid, const struct procfs_mapping *mapping, struct stat *re
 	if (fd < 0)
 		return -EBADMSG;
 	*ret = page->open.st;
-	*ret_is_fuse = page->open.is_fuse;
 	return TAKE_FD(fd);
 }
 

@@ -37,13 +37,12 @@ void reader_stop(void);
 /* remote.h; a piece of no size is left out. */
 int reader_memory(pid_t pid, const struct remote_piece *pieces, size_t n);
 
-/* Opens a mapped file, as procfs_open_mapping() does, and says what it is, and whether its file
- * system is a process (FUSE).
- */
-int reader_open(pid_t pid, const struct procfs_mapping *mapping, struct stat *ret,
-		bool *ret_is_fuse);
+/* Opens a mapped file, as procfs_open_mapping() does, and says what it is. */
+int reader_open(pid_t pid, const struct procfs_mapping *mapping, struct stat *ret);
 
-/* survey.h; pid: who maps it, or 0. */
+/* survey.h; pid: who maps it, or 0. -EMEDIUMTYPE: its file system is a process (FUSE): while probes
+ * are placed the kernel reads from the file, and lets nobody on the host fork until it has.
+ */
 int reader_survey(pid_t pid, int fd, const struct stat *st, enum api_family family,
 		  struct probe_point ret[API_MAX]);
 

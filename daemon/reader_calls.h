@@ -12,17 +12,17 @@
 
 #include "elf_file.h"
 #include "gpu_boards.h"
+#include "procfs.h"
 #include "remote.h"
 #include "survey.h"
 
 #define READER_NAMES_MAX 4
 #define READER_NAME_MAX 32
-#define READER_BYTES_MAX (1U << 20)
+#define READER_BYTES_MAX REMOTE_READ_MAX
 
-/* A struct procfs_mapping, with its path. */
+/* A mapping, with what its path points to: that is another address to either side. */
 struct reader_mapping {
-	uint64_t start, end, offset, inode;
-	uint32_t major, minor;
+	struct procfs_mapping line;
 	char path[PATH_MAX];
 };
 
@@ -39,7 +39,6 @@ struct reader_memory {
 struct reader_open {
 	struct reader_mapping mapping;
 	struct stat st;
-	uint32_t is_fuse;
 };
 
 /* What a library exports, of the file whose descriptor goes with the call. */

@@ -16,19 +16,11 @@
 
 static int open_mapped(pid_t pid, struct reader_mapping *m)
 {
-	const struct procfs_mapping mapping = {
-		.start = m->start,
-		.end = m->end,
-		.offset = m->offset,
-		.inode = m->inode,
-		.major = m->major,
-		.minor = m->minor,
-		.path = m->path,
-	};
-
+	struct procfs_mapping mapping = m->line;
 	int fd;
 
 	m->path[sizeof(m->path) - 1] = '\0';
+	mapping.path = m->path;
 	fd = procfs_open_mapping(pid, &mapping);
 	if (fd < 0 && (pid = procfs_other_thread(pid)) > 0)
 		fd = procfs_open_mapping(pid, &mapping);
@@ -70,22 +62,26 @@ static int do_memory(pid_t pid, int fd, union reader_page *page, int *ret_fd)
 static int do_open(pid_t pid, int fd, union reader_page *page, int *ret_fd)
 {
 	_cleanup_close_ int opened = open_mapped(pid, &page->open.mapping);
-	struct statfs fs;
 
 	(void)fd;
 	if (opened < 0)
 		return opened;
-	if (fstat(opened, &page->open.st) < 0 || fstatfs(opened, &fs) < 0)
+	if (fstat(opened, &page->open.st) < 0)
 		return -errno;
-	page->open.is_fuse = fs.f_type == FUSE_SUPER_MAGIC;
 	*ret_fd = TAKE_FD(opened);
 	return 0;
 }
 
 static int do_survey(pid_t pid, int fd, union reader_page *page, int *ret_fd)
 {
+	struct statfs fs;
+
 	(void)pid;
 	(void)ret_fd;
+	if (fstatfs(fd, &fs) < 0)
+		return -errno;
+	if (fs.f_type == FUSE_SUPER_MAGIC)
+		return -EMEDIUMTYPE;
 	return survey_library(fd, page->survey.family, page->survey.points);
 }
 
@@ -151,7 +147,7 @@ static int do_exports(pid_t pid, int fd, union reader_page *page, int *ret_fd)
 	if (r == 0)
 		r = elf_file_exports(elf, on_export, e);
 	if (r == 0)
-		r = elf_file_address(elf, e->mapping.offset, &e->linked);
+		r = elf_file_address(elf, e->mapping.line.offset, &e->linked);
 	return r;
 }
 

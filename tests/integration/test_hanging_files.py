@@ -85,6 +85,13 @@ def test_library_in_one_that_answers(hanging, daemon, workload, tmp_path):
     assert "(FUSE)" in daemon.log()
 
 
+def test_library_in_one_that_is_named(hanging, start_daemon):
+    """Nor is it where nobody maps it yet."""
+    daemon = start_daemon(libraries=(str(hanging.path / "libcuda.so.1"),))
+    assert not [p for p in daemon.ctl("status")["probes"] if str(hanging.path) in p["binary"]]
+    assert "(FUSE)" in daemon.log()
+
+
 def test_environment_in_one(hanging, start_daemon, workload, tmp_path):
     """It is in a process's memory, which may be mapped from anywhere."""
     victim = Puppet.start(workload, tmp_path / "a", PADDING="x" * 20000)
