@@ -51,12 +51,14 @@ sys.stdin.readline()
 """
 
 FORK_AT_ONCE = """
-import ctypes, json, os, signal, sys
+import ctypes, json, os, signal, sys, time
+driver = ctypes.CDLL(os.environ["SIMCUDA_DIR"] + "/libcuda.so.1") # so that no child maps anything
 runtime = ctypes.CDLL(os.environ["SIMCUDA_DIR"] + "/libcudart.so.13")
 def allocate():
     assert runtime.cudaMalloc(ctypes.byref(ctypes.c_void_p()), ctypes.c_size_t(4096)) == 0
 children, ways, back = [], [], os.pipe()
-for _ in range(16):
+for _ in range(60): # while the daemon is told of the mapping, looks who has it, and places probes
+    time.sleep(0.001)
     way = os.pipe()
     pid = os.fork()
     if pid == 0:
