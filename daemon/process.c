@@ -120,6 +120,7 @@ void process_empty(struct process *p)
 	p->python_attempts = 0;
 	p->python_due_ns = p->python_pause_ns = 0;
 	p->modules = modules_free(p->modules);
+	p->gpu_setting = visible_setting_free(p->gpu_setting);
 	free(TAKE_PTR(p->gpus));
 	quota_give(&p->quotas->site_bytes, p->uid, p->site_bytes);
 	quota_give(&p->quotas->cache_bytes, p->uid, p->cache_bytes);

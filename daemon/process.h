@@ -137,11 +137,12 @@ struct process {
 	unsigned int rechecks; /* of known Python stacks, left until the next tick */
 	struct modules *modules;
 
-	struct visible_devices *gpus;     /* NULL: not looked at yet */
-	uint64_t gpus_looked_ns;          /* CLOCK_MONOTONIC */
-	struct quotas *quotas;            /* whose user it is */
-	uint64_t site_bytes, cache_bytes; /* what it holds of them */
-	uint64_t time_spent;              /* on it in this second, microseconds */
+	struct visible_setting *gpu_setting; /* as CUDA found it; NULL: not read yet */
+	struct visible_devices *gpus;        /* NULL: not looked at yet */
+	uint64_t gpus_looked_ns;             /* CLOCK_MONOTONIC */
+	struct quotas *quotas;               /* whose user it is */
+	uint64_t site_bytes, cache_bytes;    /* what it holds of them */
+	uint64_t time_spent;                 /* on it in this second, microseconds */
 	uint32_t time_second;
 
 	bool is_gone; /* had ended when it was looked at first */
@@ -198,8 +199,9 @@ void process_memory_history(const struct process *process, struct history *ret);
  */
 void process_find_python(struct process *process, const struct probes *probes);
 
-/* Looks, unless that is settled, at which GPUs the process numbers how. What it says is settled
- * once CUDA has been started in it: before that, it may still change its environment.
+/* Looks, unless that is settled, at which GPUs the process numbers how. Its environment is read
+ * once, when CUDA has been started in it: it may change that before, for CUDA, and after, for its
+ * children.
  */
 void process_find_gpus(struct process *process);
 

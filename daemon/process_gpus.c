@@ -15,9 +15,10 @@ void process_find_gpus(struct process *p)
 				      now - p->gpus_looked_ns < LOOK_AGAIN_NS)))
 		return;
 	if (!p->gpus)
-		p->gpus = malloc(sizeof(*p->gpus));
+		p->gpus = calloc(1, sizeof(*p->gpus));
 	if (!p->gpus)
 		return;
 	p->gpus_looked_ns = now;
-	visible_devices_read(p->pid, p->gpus);
+	if (p->gpu_setting || visible_setting_read(p->pid, &p->gpu_setting) == 0)
+		visible_devices_read(p->pid, p->gpu_setting, p->gpus);
 }

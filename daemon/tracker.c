@@ -71,14 +71,23 @@ static bool is_exiting(const struct tracker *t, pid_t pid)
 	return exiting && procfs_start_ticks(pid, &ticks) == 0 && ticks == exiting;
 }
 
+/* What probes have said until now; as far as that ends at all. */
+static void tell_waiting(struct tracker *t)
+{
+	for (int turn = 0; turn < TURNS_MAX && probes_consume(t->probes); turn++)
+		continue;
+}
+
 struct process *tracker_discover(struct tracker *t, pid_t pid, unsigned int partial, bool was_armed,
 				 uint64_t time_ns)
 {
 	struct process *p = tracker_find(t, pid);
 
 	/* It may have become another program since, which its events say. */
-	for (int turn = 0; p && p->image && turn < TURNS_MAX && probes_consume(t->probes); turn++)
+	if (p && p->image) {
+		tell_waiting(t);
 		p = tracker_find(t, pid);
+	}
 	if (!p && (ends_outdate(&t->ends, pid, time_ns) || is_exiting(t, pid)))
 		return NULL;
 	p = roster_current(t, pid, time_ns);
@@ -106,9 +115,7 @@ int tracker_untrack(struct tracker *t, pid_t pid)
 	struct process *p;
 
 	admission_settle(&t->admission);
-	/* What its probes have said until now is told to those who watch it. */
-	for (int turn = 0; turn < TURNS_MAX && probes_consume(t->probes); turn++)
-		continue;
+	tell_waiting(t); /* to those who watch it */
 	p = tracker_find(t, pid);
 	if (r >= 0 && p)
 		roster_leave(t, p);
@@ -554,12 +561,24 @@ static void sample(struct tracker *t, uint64_t now)
 		process_sample(ref->process);
 }
 
+/* Soon after its first call, as it may change its environment later. */
+static void find_gpus(struct tracker *t, struct process *p)
+{
+	uint64_t began = quota_time();
+
+	if (p->gpus || !quota_has(&t->quotas.time, p->uid, 0, 1))
+		return;
+	process_find_gpus(p);
+	quota_charge(&t->quotas.time, p->uid, quota_time() - began);
+}
+
 static void look_after_processes(struct tracker *t)
 {
 	table_foreach (&t->processes, struct process_ref, ref) {
 		ref->process->rechecks = RECHECKS_PER_TICK;
 		if (ref->process->python_search == PYTHON_NOT_READY || ref->process->python_wanted)
 			process_find_python(ref->process, t->probes);
+		find_gpus(t, ref->process);
 	}
 }
 
@@ -594,6 +613,8 @@ bool tracker_tick(struct tracker *t)
 	bool more = probes_consume(t->probes);
 	uint64_t now;
 
+	if (!more)
+		watch_told(&t->watch);
 	if (sd_event_now(t->loop, CLOCK_MONOTONIC, &now) < 0)
 		return more;
 	/* First what is waiting; but where that does not end, the rest must not wait for it. */

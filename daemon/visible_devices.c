@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <ctype.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -212,28 +213,47 @@ void visible_devices_parse(const char *value, bool by_bus, const struct gpu_boar
 		take_all(&list);
 }
 
-void visible_devices_read(pid_t pid, struct visible_devices *ret)
+int visible_setting_read(pid_t pid, struct visible_setting **ret)
 {
 	enum { VISIBLE, ORDER, SLURM, VARIABLES };
 	static const char *const names[VARIABLES] = {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER",
 						     "SLURM_JOB_ID"};
 	char *values[VARIABLES] = {NULL};
-	struct gpu_boards boards = {0};
+	struct visible_setting *setting;
+	int r;
 
-	*ret = (struct visible_devices){0};
-	if (environment_read(pid, names, VARIABLES, values) < 0)
-		return;
-	(void)reader_boards(pid, &boards);
-	/* Slurm may have taken devices away, by a filter on them that cannot be seen: it counts the
-	 * remaining ones.
-	 */
-	if (values[SLURM] && boards.n > 1)
-		boards.known = false;
-	visible_devices_parse(values[VISIBLE],
-			      values[ORDER] && strcmp(values[ORDER], "PCI_BUS_ID") == 0, &boards,
-			      ret);
+	r = environment_read(pid, names, VARIABLES, values);
+	if (r < 0)
+		return r;
+	setting = calloc(1, sizeof(*setting));
+	if (setting) {
+		setting->value = TAKE_PTR(values[VISIBLE]);
+		setting->by_bus = values[ORDER] && strcmp(values[ORDER], "PCI_BUS_ID") == 0;
+		setting->by_slurm = values[SLURM] != NULL;
+	}
 	for (size_t i = 0; i < VARIABLES; i++)
 		free(values[i]);
+	*ret = setting;
+	return setting ? 0 : -ENOMEM;
+}
+
+struct visible_setting *visible_setting_free(struct visible_setting *setting)
+{
+	if (setting)
+		free(setting->value);
+	free(setting);
+	return NULL;
+}
+
+void visible_devices_read(pid_t pid, const struct visible_setting *setting,
+			  struct visible_devices *ret)
+{
+	struct gpu_boards boards = {0};
+
+	(void)reader_boards(pid, &boards);
+	if (setting->by_slurm && boards.n > 1)
+		boards.known = false; /* it counts the remaining ones */
+	visible_devices_parse(setting->value, setting->by_bus, &boards, ret);
 }
 
 const char *visible_devices_uuid(const struct visible_devices *devices, long ordinal)

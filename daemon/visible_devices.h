@@ -11,6 +11,17 @@
 
 #include "gpu_boards.h"
 
+/* What a process's environment says of it. */
+struct visible_setting {
+	char *value; /* of CUDA_VISIBLE_DEVICES; NULL: not set */
+	bool by_bus;
+	bool by_slurm; /* it may have taken devices away, by a filter on them that cannot be seen */
+};
+
+/* As it stands there now. Returns 0, or a negative errno as environment_read() does. */
+int visible_setting_read(pid_t pid, struct visible_setting **ret);
+struct visible_setting *visible_setting_free(struct visible_setting *setting);
+
 struct visible_devices {
 	bool known; /* how many there are */
 	size_t n;
@@ -28,8 +39,9 @@ struct visible_devices {
 void visible_devices_parse(const char *value, bool by_bus, const struct gpu_boards *boards,
 			   struct visible_devices *ret);
 
-/* Reads environment and boards of a process and applies one to the other. */
-void visible_devices_read(pid_t pid, struct visible_devices *ret);
+/* Applies a setting to the boards that the process can see now. */
+void visible_devices_read(pid_t pid, const struct visible_setting *setting,
+			  struct visible_devices *ret);
 
 /* NULL where it is not known. */
 const char *visible_devices_uuid(const struct visible_devices *devices, long ordinal);

@@ -18,6 +18,8 @@ struct watcher {
 	int pidfd;            /* tells exec from exit; negative where it could not be had */
 	bool left;            /* nobody tracks it any more, by a person's word or a rule */
 	bool untracked;   /* the process has ended, or runs something else that is not tracked */
+	bool ended;       /* the process, when all was told last */
+	bool over;        /* and what it had still to tell has been told since */
 	uint64_t dropped; /* since the last record of the queue */
 	size_t first, count;
 	struct watch_record records[WATCH_QUEUE];
@@ -203,6 +205,18 @@ void watch_life(struct watch *watch, const struct process *p, enum watch_type ty
 			watch->watchers[i]->untracked = type == WATCH_EXIT;
 }
 
+void watch_told(struct watch *watch)
+{
+	for (size_t i = 0; i < watch->count; i++) {
+		struct watcher *w = watch->watchers[i];
+
+		if (w->pid == 0)
+			continue;
+		w->over = w->ended && w->untracked;
+		w->ended = w->pidfd < 0 || process_fd_is_over(w->pidfd);
+	}
+}
+
 void watch_left(struct watch *watch, const struct process *p)
 {
 	for (size_t i = 0; i < watch->count; i++)
@@ -273,23 +287,14 @@ bool watcher_take(struct watcher *w, struct watch_record *ret)
 	return true;
 }
 
-static bool has_ended(const struct watcher *w)
-{
-	if (w->left)
-		return true;
-	if (w->pid == 0 || !w->untracked)
-		return false;
-	return w->pidfd < 0 || process_fd_is_over(w->pidfd);
-}
-
 bool watcher_is_over(const struct watcher *w)
 {
-	return w->count == 0 && w->dropped == 0 && has_ended(w);
+	return w->count == 0 && w->dropped == 0 && (w->left || w->over);
 }
 
 bool watcher_is_ready(const struct watcher *w)
 {
-	return w->count > 0 || w->dropped > 0 || has_ended(w);
+	return w->count > 0 || w->dropped > 0 || w->left || w->over;
 }
 
 size_t watch_fullest(const struct watch *watch)

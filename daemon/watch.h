@@ -75,6 +75,11 @@ void watch_life(struct watch *watch, const struct process *process, enum watch_t
 /* The process is not tracked any more, and lives on: who watches it is told no more. */
 void watch_left(struct watch *watch, const struct process *process);
 
+/* All events that were waiting have been told: a process that had ended before they were fetched
+ * has none left.
+ */
+void watch_told(struct watch *watch);
+
 /* So many events of the process never reached the daemon. */
 void watch_lost(struct watch *watch, const struct process *process, uint64_t count);
 

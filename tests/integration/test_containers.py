@@ -219,6 +219,9 @@ for _ in range(2):
     assert runtime.cudaMalloc(ctypes.byref(ctypes.c_void_p()), ctypes.c_size_t(4096)) == 0
 print(json.dumps({"phase": "allocated"}), flush=True)
 sys.stdin.readline()
+os.environ["CUDA_VISIBLE_DEVICES"] = "0" # for its children
+print(json.dumps({"phase": "changed"}), flush=True)
+sys.stdin.readline()
 """
 PYTHON = ("/usr/bin/python3.11", "-c", PROGRAM)
 IN_C = (LEAK, "--step", "2", SIZE)
@@ -270,6 +273,19 @@ def test_gpus_of_a_container(start_daemon, make_container, program, environment,
     assert allocations and sites
     for one in allocations + sites:
         assert one["gpu_uuid"] == uuids.get(one["device"]), one
+
+
+def test_environment_that_is_changed_later(start_daemon, make_container):
+    """When CUDA has been started in it what a process makes of the variable is settled."""
+    daemon = start_daemon(libraries=())
+    process = make_container(*PYTHON, prepare=COPY + install_gpus(), **visible("2"))
+    assert process.line()["phase"] == "loaded"
+    wait_for_probes(daemon)
+    step_to(process, "allocated")
+    # Nobody asks for the process until then.
+    wait_until(lambda: daemon.ctl("status")["events"]["received"] >= 3, "its calls are known")
+    step_to(process, "changed")
+    assert [g["uuid"] for g in daemon.process_row(process.pid)["gpus"]] == [UUIDS[2]]
 
 
 def test_gpus_without_a_driver(daemon, make_container):
