@@ -84,16 +84,32 @@ static void skeleton_destroy(struct srtleak_bpf **s)
 	srtleak_bpf__destroy(*s);
 }
 
-/* libbpf explains a failed load at warning level, in many lines: for whoever looks into it. */
+#define LINES_TOLD 6 /* of many, the last */
+
+/* Where the last lines of a text begin. */
+static char *last_lines(char *text)
+{
+	size_t lines = 0;
+
+	for (char *end = text + strlen(text); end > text; end--)
+		if (end[-1] == '\n' && lines++ == LINES_TOLD)
+			return end;
+	return text;
+}
+
+/* libbpf explains a failed load at warning level, in many lines: for whoever looks into it. The
+ * verifier gives its reason at the end.
+ */
 static int on_libbpf_print(enum libbpf_print_level level, const char *format, va_list args)
 {
-	char line[512];
+	_cleanup_free_ char *text = NULL;
+	char *rest = NULL;
 
-	if (level != LIBBPF_WARN)
+	if (level != LIBBPF_WARN || vasprintf(&text, format, args) < 0)
 		return 0;
-	vsnprintf(line, sizeof(line), format, args);
-	line[strcspn(line, "\n")] = '\0';
-	log_info("%s", line);
+	for (char *line = strtok_r(last_lines(text), "\n", &rest); line;
+	     line = strtok_r(NULL, "\n", &rest))
+		log_info("%s", line);
 	return 0;
 }
 
