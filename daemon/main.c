@@ -358,6 +358,7 @@ static int start(struct daemon *d)
 			   " allocations",
 			   d->tracker.processes.count, d->tracker.allocations);
 	}
+	tracker_started(&d->tracker);
 	return start_serving(d);
 }
 

@@ -14,8 +14,8 @@
 
 #define RELEASE_BATCH 1024
 #define TURNS_MAX 2
-#define RECOVERY_TURNS 500        /* of PROBES_TURN_NS */
-#define RECOVERY_TIME 30000000ULL /* in place of TIME_MAX */
+#define RECOVERY_TURNS 500     /* of PROBES_TURN_NS */
+#define START_TIME 30000000ULL /* in place of TIME_MAX, until the daemon has started */
 #define SECOND_USEC 1000000
 #define SWEEP_INTERVAL_USEC 10000000
 #define LITTER_MAX (PROCESSES_MAX / 4) /* then it does not wait so long */
@@ -34,6 +34,8 @@ void tracker_init(struct tracker *t, sd_event *loop, struct probes *probes,
 	table_init(&t->ended, sizeof(struct ended));
 	ends_init(&t->ends);
 	quotas_init(&t->quotas);
+	/* What is there is to be known, and probed, at once, as far as that ends at all. */
+	t->quotas.time.limit = START_TIME;
 	put_off_init(&t->put_off);
 	watch_init(&t->watch);
 }
@@ -544,9 +546,11 @@ void tracker_recover(struct tracker *t)
 		continue;
 	if (probes_counters(t->probes, counters) == 0)
 		t->lost_before = counters[COUNTER_LOST_RING];
-	/* Whoever is there is to be known at once, as far as that ends at all. */
-	t->quotas.time.limit = RECOVERY_TIME;
 	repair(t, false);
+}
+
+void tracker_started(struct tracker *t)
+{
 	t->quotas.time.limit = TIME_MAX;
 	quotas_next_second(&t->quotas);
 }

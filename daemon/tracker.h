@@ -75,6 +75,9 @@ bool tracker_puts_off(const struct tracker *t, pid_t pid);
  */
 void tracker_recover(struct tracker *t);
 
+/* What is there has been found. From now on finding out about processes has its limits. */
+void tracker_started(struct tracker *t);
+
 static inline struct process *tracker_find(const struct tracker *t, pid_t pid)
 {
 	struct process_ref *ref = (struct process_ref *)table_find(&t->processes, (uint64_t)pid);
