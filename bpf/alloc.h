@@ -123,48 +123,59 @@ __noinline int handle_made(__u32 api, __u64 addr)
 	return 0;
 }
 
+/* The entry is put together in the thread's record, for the room on the stack. */
+static __always_inline void alloc_describe(struct pt_regs *ctx, struct process_image *p,
+					   struct thread *th, __u64 size, __u64 now)
+{
+	struct live_value *value = &th->taken;
+
+	value->time = now >> TIME_SHIFT;
+	value->tid = (__u32)bpf_get_current_pid_tgid();
+	value->api = COOKIE_API(th->cookie);
+	value->kind = th->place.kind;
+	value->device = th->place.device;
+	value->size = size;
+	value->pool = th->place.pool;
+	value->context = th->place.context;
+	value->stack = stack_capture(ctx, p, th);
+	value->id = next_id();
+}
+
 static __always_inline void alloc_record(struct pt_regs *ctx, struct process_image *p,
 					 struct thread *th, const volatile struct api_row *row,
 					 const struct live_key *key, __u64 size)
 {
 	__u64 now = bpf_ktime_get_boot_ns();
-	struct live_value value;
-	enum store store;
 	bool is_referent = false;
+	enum store store;
 
 	place_find(p, th, row);
-	value = (struct live_value){
-		.time = now >> TIME_SHIFT,
-		.tid = (__u32)bpf_get_current_pid_tgid(),
-		.api = COOKIE_API(th->cookie),
-		.kind = th->place.kind,
-		.device = th->place.device,
-		.size = size,
-		.pool = th->place.pool,
-		.context = th->place.context,
-		.stack = stack_capture(ctx, p, th),
-		.id = next_id(),
-	};
-	if (is_counted(key->space, value.kind)) {
-		th->taken = value;
+	alloc_describe(ctx, p, th, size, now);
+	if (is_counted(key->space, th->taken.kind))
 		is_referent = referent_make(key->addr, key->space);
-		th->taken.id = 0;
-	}
-	store = live_store(key, &value);
+	store = live_store(key, &th->taken);
 	if (store != STORED) {
 		if (is_referent)
-			referent_remove(p, value.id);
+			referent_remove(p, th->taken.id);
 		live_leave(p);
 		if (store == STORE_AGAIN)
 			count_by(COUNTER_ALLOCS_SEEN, -1);
 		else
 			count_dropped(p, COUNTER_DROPPED_LIVE_FULL);
-		return;
+	} else {
+		live_made();
+		/* A new stack is to be named while its code objects are still there. */
+		if (!emit(EVENT_ALLOC, p->image, key->addr, &th->taken, 0, now, th->fresh))
+			__sync_fetch_and_add(&p->lost_events, 1);
 	}
-	live_made();
-	/* A new stack is to be named while its code objects are still there. */
-	if (!emit(EVENT_ALLOC, p->image, key->addr, &value, 0, now, th->fresh))
-		__sync_fetch_and_add(&p->lost_events, 1);
+	th->taken.id = 0; /* it is nothing that a free has in hand */
+}
+
+/* What was known at the address is gone nevertheless. */
+static __always_inline void alloc_leave_out(struct process_image *p, const struct live_key *key)
+{
+	count(COUNTER_DROPPED_SAMPLED);
+	supersede(key->addr, key->space);
 }
 
 static __always_inline void alloc_end(struct pt_regs *ctx, struct process_image *p,
@@ -189,6 +200,8 @@ static __always_inline void alloc_end(struct pt_regs *ctx, struct process_image 
 	count(COUNTER_ALLOCS_SEEN);
 	if (!is_readable)
 		count_dropped(p, COUNTER_DROPPED_UNREADABLE);
+	else if (is_sampled_out(p, size))
+		alloc_leave_out(p, &key);
 	else if (!may_store(p, &key))
 		count_dropped(p, COUNTER_DROPPED_LIMIT);
 	else

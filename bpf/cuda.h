@@ -98,29 +98,20 @@ static __always_inline void begin_call(struct pt_regs *ctx, struct process_image
 		stream_leave(p, th);
 }
 
-SEC("uprobe")
-int api_entry(struct pt_regs *ctx)
+static __always_inline void on_entry(struct pt_regs *ctx, struct task_struct *task,
+				     struct thread *th, const volatile struct api_row *row,
+				     __u32 cookie)
 {
-	__u32 cookie = bpf_get_attach_cookie(ctx);
-	const volatile struct api_row *row = row_of(COOKIE_API(cookie));
-	struct task_struct *task = bpf_get_current_task_btf();
 	struct process_image *p;
-	struct thread *th;
 
-	keep_own_stack(ctx);
-	if (!row)
-		return 0;
-	th = thread_get(task);
-	if (!th)
-		return 0;
 	if (row->action < ACTION_CONTEXTS && th->outer_sp && is_inner(ctx, task, th, cookie))
-		return 0;
+		return;
 	p = process_get(task);
 	if (p && p->image != th->member && !thread_recount(p, th)) {
 		if (th->outer_sp)
 			abandon(); /* what it has in hand is lost, and counted */
 		bpf_task_storage_delete(&threads, task);
-		return 0;
+		return;
 	}
 	if (p)
 		contexts_begin(task, p, th, cookie);
@@ -129,7 +120,7 @@ int api_entry(struct pt_regs *ctx)
 			context_entry(PT_REGS_SP(ctx), PT_REGS_IP(ctx),
 				      argument(ctx, row->pointer_arg),
 				      argument(ctx, row->extra_arg), cookie);
-		return 0;
+		return;
 	}
 	if (th->outer_sp)
 		abandon();
@@ -141,6 +132,25 @@ int api_entry(struct pt_regs *ctx)
 	th->image = p ? p->image : 0;
 	if (p)
 		begin_call(ctx, p, th, row);
+}
+
+SEC("uprobe")
+int api_entry(struct pt_regs *ctx)
+{
+	__u32 cookie = bpf_get_attach_cookie(ctx);
+	const volatile struct api_row *row = row_of(COOKIE_API(cookie));
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread *th;
+
+	keep_own_stack(ctx);
+	if (!row)
+		return 0;
+	th = thread_get(task);
+	if (!th)
+		return 0;
+	cost_begin(th);
+	on_entry(ctx, task, th, row, cookie);
+	cost_end(th);
 	return 0;
 }
 
@@ -251,43 +261,62 @@ __noinline int context_returned(__u64 sp, __u32 cookie, __s32 result)
 	return 0;
 }
 
+/* Of a call whose entry was not seen: it was under way when its probe was placed. */
+static __always_inline void return_alone(void)
+{
+	if (!is_left_out(bpf_get_current_task_btf()))
+		count(COUNTER_RETURN_ALONE);
+}
+
+static __always_inline void on_return(struct pt_regs *ctx, struct thread *th,
+				      const volatile struct api_row *row, __u32 cookie)
+{
+	/* The return address is off the stack by now. */
+	__u64 entry_sp = PT_REGS_SP(ctx) - sizeof(void *);
+	struct process_image *p;
+
+	if (row->action >= ACTION_CONTEXTS) {
+		context_returned(entry_sp, cookie, PT_REGS_RC(ctx));
+		return;
+	}
+	if (!th->outer_sp && entry_sp != th->done_sp) {
+		return_alone();
+		return;
+	}
+	if (entry_sp != th->outer_sp || th->cookie != cookie)
+		return;
+	th->outer_sp = 0;
+	th->done_sp = entry_sp;
+	if (row->action == ACTION_FREE && th->taken.id && !(__s32)PT_REGS_RC(ctx)) {
+		report_freed(bpf_get_current_task_btf(), th, row);
+		th->taken.id = 0;
+		return;
+	}
+	p = process_find(bpf_get_current_task_btf());
+	if (!(p && p->image == th->image && end_call(ctx, p, th, row)) && th->taken.id)
+		report_freed(bpf_get_current_task_btf(), th, row);
+	th->taken.id = 0;
+}
+
 SEC("uretprobe")
 int api_return(struct pt_regs *ctx)
 {
 	__u32 cookie = bpf_get_attach_cookie(ctx);
 	const volatile struct api_row *row = row_of(COOKIE_API(cookie));
-	struct task_struct *task = bpf_get_current_task_btf();
-	/* The return address is off the stack by now. */
-	__u64 entry_sp = PT_REGS_SP(ctx) - sizeof(void *);
-	struct process_image *p;
 	struct thread *th;
 
 	keep_own_stack(ctx);
 	if (!row)
 		return 0;
-	th = bpf_task_storage_get(&threads, task, NULL, 0);
-	if (row->action >= ACTION_CONTEXTS) {
-		context_returned(entry_sp, cookie, PT_REGS_RC(ctx));
+	th = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), NULL, 0);
+	if (!th) {
+		if (row->action < ACTION_CONTEXTS)
+			return_alone();
 		return 0;
 	}
-	if (!th || (!th->outer_sp && entry_sp != th->done_sp)) {
-		if (!is_left_out(task))
-			count(COUNTER_RETURN_ALONE); /* attached while the call was under way */
-		return 0;
-	}
-	if (entry_sp != th->outer_sp || th->cookie != cookie)
-		return 0;
-	th->outer_sp = 0;
-	th->done_sp = entry_sp;
-	if (row->action == ACTION_FREE && th->taken.id && !(__s32)PT_REGS_RC(ctx)) {
-		report_freed(task, th, row);
-		th->taken.id = 0;
-		return 0;
-	}
-	p = process_find(task);
-	if (!(p && p->image == th->image && end_call(ctx, p, th, row)) && th->taken.id)
-		report_freed(task, th, row);
-	th->taken.id = 0;
+	cost_begin(th);
+	on_return(ctx, th, row, cookie);
+	cost_end(th);
 	return 0;
 }
 

@@ -103,7 +103,7 @@ __noinline int free_unknown(__u32 api, __u64 addr, __s32 n)
 		return 0;
 	count_by(COUNTER_FREES_UNKNOWN, n);
 	__sync_fetch_and_add(&p->frees_unknown, n);
-	if (n > 0)
+	if (n > 0 && step_of(p) < STEP_SAMPLED)
 		report(p, EVENT_FREE_UNKNOWN, addr, &unknown, 0);
 	return 0;
 }

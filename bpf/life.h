@@ -24,7 +24,7 @@ static __always_inline void image_end(struct task_struct *task, __u32 type)
 	if (bpf_map_lookup_elem(&refused, &tgid))
 		bpf_map_delete_elem(&refused, &tgid);
 	policy = bpf_map_lookup_elem(&policies, &tgid);
-	if (policy && (type == EVENT_EXIT || !policy->fixed))
+	if (policy && (type == EVENT_EXIT || !policy->fixed || policy->fixed == WORD_BUDGET))
 		bpf_map_delete_elem(&policies, &tgid);
 }
 

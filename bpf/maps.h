@@ -76,8 +76,10 @@ struct thread {
 	__u64 began_ns;    /* its life, or the program's that it runs; 0: task_struct says */
 	__u64 contexts_ns; /* when it was looked whether they are known; 0: not yet */
 	__u64 current, bottom, below[CONTEXT_DEPTH];
-	__u32 device; /* that it chose in the runtime */
-	__u32 second; /* cookie of another probe that was met after the call's own; 0: none */
+	__u32 device;   /* that it chose in the runtime */
+	__u32 second;   /* cookie of another probe that was met after the call's own; 0: none */
+	__u32 runs;     /* of probes, since one was timed */
+	__u64 timed_ns; /* when the run that is timed began, CLOCK_MONOTONIC; 0: this one is not */
 	/* The stack under collection. The counts live here and not in variables, because the
 	 * verifier would follow every combination of them through the walks' loops.
 	 */
@@ -223,6 +225,18 @@ struct {
 	__type(key, __u32);
 	__type(value, struct tracked);
 } tracked SEC(".maps");
+
+/* What is recorded of an image; those without an entry are recorded in full. Written by the daemon,
+ * as is whether there are any, for a look at each call.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PROCESSES_MAX);
+	__type(key, __u32);
+	__type(value, enum probe_step);
+} steps SEC(".maps");
+__u32 some_stepped_down SEC(".data.steps") = 0;
 
 /* The newest unseen_ns of all in `tracked`, for a look at each call. Written by the daemon. */
 __u64 newest_unseen_ns SEC(".data.unseen") = 0;

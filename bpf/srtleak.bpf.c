@@ -15,6 +15,7 @@
 #include "events.h"
 #include "share_out.h"
 #include "process.h"
+#include "cost.h"
 #include "stack.h"
 #include "call.h"
 #include "size.h"

@@ -319,7 +319,7 @@ static __always_inline __u64 stack_capture(struct pt_regs *ctx, struct process_i
 	struct stack_key key = {.image = p->image};
 
 	th->fresh = 0;
-	if (!take_stacks)
+	if (!take_stacks || step_of(p) >= STEP_NO_STACKS)
 		return 0;
 	th->hash = p->image;
 	stack_walk(PT_REGS_IP(ctx), PT_REGS_SP(ctx), PT_REGS_FP(ctx));

@@ -44,6 +44,7 @@ static const struct {
 	{"live_full", "allocations above the host's limit"},
 	{"processes", "processes that had no room to be tracked in the kernel"},
 	{"unreadable", "allocations whose result could not be read"},
+	{"sampled", "small allocations that were not sampled (probe_budget)"},
 	{"ring_full", "events that found the ring buffer full"},
 	{"lost_return", "calls whose return was not seen"},
 	{"return_without_entry", "returns whose call was not seen"},
@@ -227,6 +228,48 @@ static void print_reader(const json_t *reader)
 	       "reader", timeouts, crashes);
 }
 
+/* Processes whose probes took more of their time than they may. */
+static void print_stepped(const json_t *budget)
+{
+	static const struct {
+		const char *key, *words;
+	} steps[] = {
+		{"no_stacks", "without call stacks"},
+		{"sampled", "with small allocations sampled"},
+	};
+	const json_t *away = json_object_get(budget, "untracked");
+	const json_t *entry;
+	char text[HUMAN_MAX];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(steps); i++) {
+		json_int_t n = json_integer_value(json_object_get(budget, steps[i].key));
+
+		if (n > 0)
+			printf("%-12s %" JSON_INTEGER_FORMAT " processes %s\n", "", n,
+			       steps[i].words);
+	}
+	json_array_foreach(away, i, entry) printf(
+		"%-12s process %" JSON_INTEGER_FORMAT " is left alone for %s more\n", "",
+		json_integer_value(json_object_get(entry, "pid")),
+		human_duration(text, json_number_value(json_object_get(entry, "back_in_s"))));
+}
+
+static void print_budget(const json_t *budget)
+{
+	const json_t *limit = json_object_get(budget, "limit");
+
+	printf("%-12s ", "budget");
+	if (json_is_number(limit))
+		printf("probes may take %.4g %% of a process's time",
+		       100 * json_number_value(limit));
+	else
+		printf("probes may take any share of a process's time");
+	printf("; a probed call costs %.1f us here, and its programs\n",
+	       json_number_value(json_object_get(budget, "trap_ns")) / 1e3);
+	print_stepped(budget);
+}
+
 static void print_memory(const char *name, const json_t *bytes)
 {
 	char text[HUMAN_MAX];
@@ -320,6 +363,7 @@ static int print_status(const json_t *status, const json_t *items, bool first, v
 	print_capabilities(json_object_get(json_object_get(status, "access"), "capabilities"));
 	print_late_attach(json_object_get(status, "late_attach"));
 	print_reader(json_object_get(status, "reader"));
+	print_budget(json_object_get(status, "budget"));
 	err = print_probes(json_object_get(status, "probes"));
 	if (err)
 		return err;

@@ -23,6 +23,7 @@ static const struct {
 	{"seccomp", "its seccomp filter and this kernel forbid to probe it"},
 	{"file_system", "a library is on a file system that is a process (FUSE): not probed"},
 	{"limit", "it has more allocations than are tracked, see: srtleakctl status"},
+	{"budget", "probes took too much of its time, so less is recorded, see: srtleakctl status"},
 	{"lost", "events were lost, see: srtleakctl status"},
 };
 

@@ -144,6 +144,16 @@ bool admission_admits(struct admission *a, pid_t pid)
 	return false;
 }
 
+void admission_readmit(struct admission *a, pid_t pid, uint64_t start_ticks)
+{
+	struct policy policy;
+
+	if (policy_get(a->probes, pid, start_ticks, &policy) < 0 || policy.fixed != WORD_BUDGET)
+		return;
+	mark_unseen(a, pid);
+	policy_drop(a->probes, pid);
+}
+
 void admission_settle(struct admission *a)
 {
 	probes_wait();

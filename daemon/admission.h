@@ -48,6 +48,11 @@ int admission_decree(struct admission *a, pid_t pid, enum verdict verdict, enum 
 /* Whether a process is to be tracked. If not, the kernel knows it from now on. */
 bool admission_admits(struct admission *a, pid_t pid);
 
+/* The budget does not keep the process out any more: its next call is recorded, as of one of which
+ * nothing is known.
+ */
+void admission_readmit(struct admission *a, pid_t pid, uint64_t start_ticks);
+
 /* Waits until no probe that runs has an image that was dropped before: nothing is added to its
  * records any more, so that they can be taken out.
  */

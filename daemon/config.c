@@ -179,6 +179,19 @@ static int parse_log_above(struct config *config, const char *value, const char 
 	return 0;
 }
 
+static int parse_probe_budget(struct config *config, const char *value, const char **ret_why)
+{
+	size_t digits = strspn(value, "0123456789.");
+	bool none = strcmp(value, "none") == 0;
+	double percent = none ? 0 : strtod(value, NULL);
+
+	if (!none && (digits == 0 || (value[digits] && strcmp(value + digits, "%") != 0) ||
+		      percent < 0.01 || percent > 100))
+		return refuse(ret_why, "neither none nor a percentage from 0.01 to 100");
+	config->probe_budget = percent / 100;
+	return 0;
+}
+
 /* X(key, enum scope_sort, whether it excludes) */
 #define SCOPE_KEYS(X)                          \
 	X(include_exe, SCOPE_EXE, false)       \
@@ -214,6 +227,9 @@ const struct config_key config_keys[] = {
 	 parse_max_series, .standard = "10000", .effect = CONFIG_AT_ONCE},
 	{"log_above", "SIZE", "log a process once that holds more, as in 40 GiB", true,
 	 parse_log_above, .standard = "none", .effect = CONFIG_AT_ONCE},
+	{"probe_budget", "PERCENT",
+	 "of a process's time that probes may take before less is recorded; none for any", true,
+	 parse_probe_budget, .standard = "1", .effect = CONFIG_AT_ONCE},
 	{"include_exe", "GLOB", "track only programs at such paths; may be repeated", true,
 	 parse_include_exe, .effect = CONFIG_SCOPE, .is_list = true},
 	{"exclude_exe", "GLOB", "leave programs at such paths alone; may be repeated", true,

@@ -25,8 +25,9 @@ struct config {
 	char **libraries;
 	size_t n_libraries;
 	enum attach_mode attach;
-	size_t max_series;  /* of /metrics */
-	uint64_t log_above; /* bytes of a process's CUDA memory; 0: never */
+	size_t max_series;   /* of /metrics */
+	uint64_t log_above;  /* bytes of a process's CUDA memory; 0: never */
+	double probe_budget; /* share of a process's time, as 0.01; 0: any */
 	struct scope scope;
 	pid_t *pids;
 	size_t n_pids;

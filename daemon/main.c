@@ -29,6 +29,7 @@
 #include "reload.h"
 #include "return_safety.h"
 #include "server.h"
+#include "trap_cost.h"
 
 #define CHARS_ERROR 512
 #define MAPPED_FROM (256 << 10) /* bytes */
@@ -242,6 +243,19 @@ static int narrow(struct daemon *d)
 	return DAEMON_FAILURE;
 }
 
+static void begin_restraint(struct daemon *d)
+{
+	struct restraint *restraint = &d->tracker.restraint;
+	int r = trap_cost_measure(d->multi, &restraint->trap_ns);
+
+	if (r < 0)
+		log_warning(
+			"what a probed call costs could not be measured (%s): it is taken to be "
+			"%llu ns",
+			strerror(-r), RESTRAINT_TRAP_NS);
+	restraint->limit = d->config.probe_budget;
+}
+
 static int load_probes(struct daemon *d)
 {
 	struct object_options options = {
@@ -263,6 +277,7 @@ static int load_probes(struct daemon *d)
 	d->keep = probes_adopted(d->probes); /* should the start fail, things are as before */
 	tracker_init(&d->tracker, d->loop, d->probes, &d->config.scope);
 	d->tracker.notices.log_above = d->config.log_above;
+	begin_restraint(d);
 	return narrow(d);
 }
 

@@ -16,6 +16,7 @@ static const char *const partial_meanings[PARTIAL_MAX] = {
 	[PARTIAL_SECCOMP] =
 		"it has a seccomp filter, with which this kernel would end it at a probe",
 	[PARTIAL_PATCHED] = "it has written over functions, which are left alone",
+	[PARTIAL_BUDGET] = "probes took more of its time than they may: less is recorded of it",
 };
 
 void notices_tick(struct notices *n)

@@ -23,7 +23,9 @@
 	X(shares)      \
 	X(refused)     \
 	X(policies)    \
-	X(tracked) X(stacks) X(events) X(news) X(counters) X(forgets) X(data_unseen) X(bss)
+	X(tracked)     \
+	X(steps)       \
+	X(stacks) X(events) X(news) X(counters) X(forgets) X(data_unseen) X(data_steps) X(bss)
 /* Those behind api_return follow processes: each has a link of its own. */
 #define OBJECT_PROGRAMS(X) \
 	X(forget) X(api_entry) X(api_return) X(on_exit) X(on_exec) X(on_fork) X(on_mapped)

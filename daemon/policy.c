@@ -135,7 +135,7 @@ static void collect_ignored(pid_t pid, const struct policy *policy, void *userda
 {
 	struct collection *found = userdata;
 
-	if (policy->verdict == VERDICT_IGNORE && !policy->fixed)
+	if (policy->verdict == VERDICT_IGNORE && (!policy->fixed || policy->fixed == WORD_BUDGET))
 		found->pids[found->n++] = pid;
 }
 

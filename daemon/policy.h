@@ -30,8 +30,8 @@ size_t policy_count(const struct probes *probes);
 /* Drops what the command line of an earlier daemon said. */
 void policy_drop_options(const struct probes *probes);
 
-/* All processes that a rule, and no person, has made ignored. Returns how many; ret_pids is the
- * caller's to free.
+/* All processes that a rule or the budget, and no person, has made ignored. Returns how many;
+ * ret_pids is the caller's to free.
  */
 int policy_ignored_by_rule(const struct probes *probes, pid_t **ret_pids);
 

@@ -261,6 +261,36 @@ uint32_t probes_last_image(const struct probes *p)
 	return object_last_image(&p->object);
 }
 
+static int set_any_steps(const struct probes *p, bool any)
+{
+	uint32_t zero = 0, value = any;
+
+	return bpf_map_update_elem(p->object.maps[MAP_data_steps], &zero, &value, BPF_ANY) < 0
+		       ? -errno
+		       : 0;
+}
+
+int probes_set_step(const struct probes *p, uint32_t image, enum probe_step step, bool any)
+{
+	int fd = p->object.maps[MAP_steps];
+
+	if (step == STEP_FULL)
+		(void)bpf_map_delete_elem(fd, &image);
+	else if (bpf_map_update_elem(fd, &image, &step, BPF_ANY) < 0)
+		return -errno;
+	return set_any_steps(p, any);
+}
+
+void probes_clear_steps(const struct probes *p)
+{
+	int fd = p->object.maps[MAP_steps];
+	uint32_t image;
+
+	for (uint32_t i = 0; i < PROCESSES_MAX && bpf_map_get_next_key(fd, NULL, &image) == 0; i++)
+		(void)bpf_map_delete_elem(fd, &image);
+	(void)set_any_steps(p, false);
+}
+
 /* How many were there. */
 static uint32_t forget(const struct probes *p, const struct forget *wanted)
 {

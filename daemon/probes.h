@@ -72,6 +72,10 @@ int probes_note(const struct probes *p, pid_t pid, const struct tracked *note);
 int probes_noted(const struct probes *p, pid_t pid, struct tracked *ret);
 void probes_drop_note(const struct probes *p, pid_t pid, uint64_t start_ticks);
 
+/* How much of an image is recorded; any: whether there are images that are not recorded in full. */
+int probes_set_step(const struct probes *p, uint32_t image, enum probe_step step, bool any);
+void probes_clear_steps(const struct probes *p); /* all are recorded in full */
+
 /* Removes entries of the live map whose process has ended, and counts those that were there, which
  * it returns.
  */

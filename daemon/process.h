@@ -9,6 +9,7 @@
 #include <systemd/sd-event.h>
 
 #include "api.h"
+#include "budget.h"
 #include "event.h"
 #include "history.h"
 #include "pools.h"
@@ -29,7 +30,8 @@
 	X(LOST, "lost")               \
 	X(PATCHED, "patched")         \
 	X(SECCOMP, "seccomp")         \
-	X(FILE_SYSTEM, "file_system")
+	X(FILE_SYSTEM, "file_system") \
+	X(BUDGET, "budget")
 
 enum process_partial {
 #define X(name, json) PARTIAL_##name,
@@ -137,6 +139,7 @@ struct process {
 	unsigned int rechecks; /* of known Python stacks, left until the next tick */
 	struct modules *modules;
 
+	struct budget budget;
 	struct visible_setting *gpu_setting; /* as CUDA found it; NULL: not read yet */
 	struct visible_devices *gpus;        /* NULL: not looked at yet */
 	uint64_t gpus_looked_ns;             /* CLOCK_MONOTONIC */

@@ -25,6 +25,8 @@
 #define LINES_MAX 1000000U
 #define ANCESTORS_MAX 64
 #define STAT_PPID 4
+#define STAT_UTIME 14
+#define STAT_STIME 15
 #define STAT_STARTTIME 22
 #define NS_PER_S 1000000000ULL
 
@@ -101,6 +103,18 @@ static int stat_field(pid_t pid, int number, uint64_t *ret)
 int procfs_start_ticks(pid_t pid, uint64_t *ret)
 {
 	return stat_field(pid, STAT_STARTTIME, ret);
+}
+
+int procfs_cpu_ns(pid_t pid, uint64_t *ret)
+{
+	uint64_t user, system;
+	int r = stat_field(pid, STAT_UTIME, &user);
+
+	if (r == 0)
+		r = stat_field(pid, STAT_STIME, &system);
+	if (r == 0)
+		*ret = (user + system) * NS_PER_TICK;
+	return r;
 }
 
 int procfs_start_time(uint64_t ticks, double *ret_unix)

@@ -21,6 +21,9 @@
  */
 int procfs_start_ticks(pid_t pid, uint64_t *ret);
 
+/* CPU time that all its threads have used. */
+int procfs_cpu_ns(pid_t pid, uint64_t *ret);
+
 /* Unix time in seconds of that many ticks after boot. */
 int procfs_start_time(uint64_t ticks, double *ret_unix);
 

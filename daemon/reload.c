@@ -64,6 +64,7 @@ static void apply(const struct reload *r, const bool changed[CONFIG_EFFECTS])
 	int err = 0;
 
 	r->tracker->notices.log_above = config->log_above;
+	r->tracker->restraint.limit = config->probe_budget;
 	if (r->http)
 		http_set_max_series(r->http, config->max_series);
 	if (changed[CONFIG_LIBRARIES])

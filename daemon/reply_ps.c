@@ -159,6 +159,11 @@ static void write_process(struct json_writer *out, const struct reply *reply, st
 	jw_null(out, "oom_eta_s");
 	jw_u64(out, "frees_unknown", image.frees_unknown);
 	jw_u64(out, "lost_events", image.lost_events);
+	if (p->budget.is_known)
+		jw_double(out, "probe_share", p->budget.share);
+	else
+		jw_null(out, "probe_share");
+	jw_string(out, "step", restraint_step_name(p->budget.step));
 	reply_partial(out, p);
 	jw_end_object(out);
 }

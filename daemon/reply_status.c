@@ -215,6 +215,36 @@ static void write_cost(struct json_writer *out, const struct probes *probes)
 	jw_end_object(out);
 }
 
+/* Of whom less is recorded because probes took too much of their time. */
+static void write_budget(struct json_writer *out, const struct tracker *t)
+{
+	const struct restraint *r = &t->restraint;
+	uint64_t counts[STEP_UNTRACKED + 1] = {0}, now = clock_monotonic_ns();
+
+	table_foreach (&t->processes, struct process_ref, ref)
+		counts[ref->process->budget.step]++;
+	jw_begin_object(out, "budget");
+	if (r->limit > 0)
+		jw_double(out, "limit", r->limit);
+	else
+		jw_null(out, "limit");
+	jw_u64(out, "trap_ns", r->trap_ns);
+	for (unsigned int step = STEP_NO_STACKS; step < STEP_UNTRACKED; step++)
+		jw_u64(out, restraint_step_name(step), counts[step]);
+	jw_begin_array(out, restraint_step_name(STEP_UNTRACKED));
+	for (size_t i = 0; i < r->n_away; i++) {
+		if (r->away[i].back_ns <= now)
+			continue;
+		jw_begin_object(out, NULL);
+		jw_i64(out, "pid", r->away[i].pid);
+		jw_double(out, "back_in_s", (double)(r->away[i].back_ns - now) / 1e9);
+		jw_end_object(out);
+	}
+	jw_end_array(out);
+	jw_u64(out, "refused", r->refused);
+	jw_end_object(out);
+}
+
 static bool write_members(struct reply *reply, struct json_writer *out)
 {
 	const struct subject *s = reply->subject;
@@ -240,6 +270,7 @@ static bool write_members(struct reply *reply, struct json_writer *out)
 	write_tables(out, s, counters);
 	write_late(out, s->discovery);
 	write_reader(out);
+	write_budget(out, s->tracker);
 	write_cost(out, s->tracker->probes);
 	return false;
 }

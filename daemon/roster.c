@@ -62,6 +62,7 @@ static void release(struct tracker *t, struct process *p, uint64_t live)
 	t->allocations -= p->allocs.count;
 	t->litter += p->image != 0;
 	table_remove(&t->images, p->image);
+	restraint_end(t, p);
 	process_empty(p);
 	p->image = 0;
 }
@@ -269,5 +270,6 @@ struct process *roster_of(struct tracker *t, uint32_t image, pid_t pid, uint64_t
 		return NULL;
 	ref->process = p;
 	p->image = image;
+	restraint_begin(t, p);
 	return p;
 }

@@ -38,6 +38,7 @@ void tracker_init(struct tracker *t, sd_event *loop, struct probes *probes,
 	t->quotas.time.limit = START_TIME;
 	put_off_init(&t->put_off);
 	watch_init(&t->watch);
+	restraint_init(t);
 }
 
 void tracker_done(struct tracker *t)
@@ -214,6 +215,7 @@ static void note_losses(struct tracker *t, struct process *p)
 	if (image.lost_events != p->lost_events)
 		watch_lost(&t->watch, p, image.lost_events - p->lost_events);
 	p->lost_events = image.lost_events;
+	restraint_look(t, p, &image);
 	if (image.was_refused)
 		p->partial |= REFUSED;
 	if (image.over_limit > 0)
@@ -594,6 +596,7 @@ static void count_losses(struct tracker *t)
 		notices_partial(&t->notices, noted->process);
 	}
 	notices_tick(&t->notices);
+	restraint_tick(t);
 	admission_next_period(&t->admission);
 	quotas_next_second(&t->quotas);
 }

@@ -16,6 +16,7 @@
 #include "process.h"
 #include "put_off.h"
 #include "quota.h"
+#include "restraint.h"
 #include "table.h"
 #include "watch.h"
 
@@ -29,6 +30,7 @@ struct tracker {
 	struct probes *probes;
 	struct admission admission;
 	struct notices notices;
+	struct restraint restraint;
 	struct table processes; /* struct process_ref */
 	struct table images;    /* struct process_ref, by image and not by pid */
 	struct ends ends;

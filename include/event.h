@@ -158,8 +158,19 @@ struct process_image {
 	__u32 node_allocs, node_frees; /* memory nodes that joined graphs */
 	__u64 node_bytes;
 	__u64 unseen_ns; /* until then threads were refused, CLOCK_BOOTTIME; 0: none was */
+	__u64 probe_ns, probe_runs; /* time in probes and how often one ran, both estimated */
 };
-_Static_assert(sizeof(struct process_image) == 72, "no padding in values");
+_Static_assert(sizeof(struct process_image) == 88, "no padding in values");
+
+/* How much is recorded of a process: less where probes cost it more than they may (budget.h). */
+enum probe_step {
+	STEP_FULL,
+	STEP_NO_STACKS, /* everything, without its call stack */
+	STEP_SAMPLED,   /* nor all allocations */
+};
+#define SAMPLE_ALL_ABOVE                                                         \
+	(2ULL << 20) /* of these all; they are what a caching allocator asks for \
+		      */
 
 /* What an image holds of each pool (share.h), its own part included, keyed by image. The daemon
  * gives it back when all that the image held is out of the maps.
@@ -206,6 +217,7 @@ enum verdict {
 enum policy_word {
 	WORD_PERSON = 1, /* good until the process ends */
 	WORD_OPTION,     /* of the daemon's command line: good as long as that daemon */
+	WORD_BUDGET,     /* of the daemon: the process is left alone for a while (budget.h) */
 };
 
 struct policy {
@@ -261,8 +273,8 @@ struct stack_chunk {
 
 /* Counters of the probes, one array entry each: X(name, JSON name, is_loss).
  *
- * allocs_seen = frees_matched + superseded + process_limit + live_full + unreadable + ended + live,
- * but for the calls that are under way.
+ * allocs_seen = frees_matched + superseded + process_limit + live_full + unreadable + sampled +
+ * ended + live, but for the calls that are under way.
  */
 #define SRTLEAK_COUNTERS(X)                                                                        \
 	X(ALLOCS_SEEN, "allocs_seen", 0)       /* allocating calls that succeeded */               \
@@ -276,6 +288,7 @@ struct stack_chunk {
 	X(DROPPED_LIVE_FULL, "live_full", 1)   /* the live map refused an entry */                 \
 	X(DROPPED_PROCESSES, "processes", 1)   /* processes beyond PROCESSES_MAX */                \
 	X(DROPPED_UNREADABLE, "unreadable", 1) /* result pointer not readable */                   \
+	X(DROPPED_SAMPLED, "sampled", 1)       /* not one of those that are recorded */            \
 	X(LOST_RING, "ring_full", 1)           /* event lost; the live map is still right */       \
 	X(LOST_RETURN, "lost_return", 1)       /* outer frame gone without a return */             \
 	X(RETURN_ALONE, "return_without_entry", 1)                                                 \

@@ -113,6 +113,8 @@ class Daemon:
         notify.settimeout(PATIENCE * 3)  # behind a daemon whose perf links are being taken out
         arguments = [*wrapper, str(binary), "--socket", self.socket]
         arguments += ["--listen", f"127.0.0.1:{self.port}", "--pin-dir", str(pins)]
+        # Workloads do nothing but call, and calls are dear on virtual machines.
+        arguments += ["--probe-budget", "none"]
         for pattern in libraries:
             arguments += ["--libraries", pattern]
         with open(self.log_path, "wb") as log:

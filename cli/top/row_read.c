@@ -19,6 +19,7 @@ const struct row_mark row_marks[ROW_MARKS] = {
 	{"seccomp", 'S', "seccomp: its filter and this kernel forbid to probe it"},
 	{"file_system", 'F', "file system: a library is on one that is a process (FUSE)"},
 	{"limit", 'M', "maximum: it has more allocations than are tracked"},
+	{"budget", 'B', "budget: probes took too much of its time, so less is recorded"},
 	{"lost", 'L', "lost: returns of calls were not seen"},
 };
 

@@ -92,7 +92,7 @@ struct row_mark {
 	char letter;
 	const char *words;
 };
-#define ROW_MARKS 6
+#define ROW_MARKS 7
 extern const struct row_mark row_marks[ROW_MARKS];
 
 extern const char *const row_verdicts[]; /* from harmless to bad, NULL at the end */

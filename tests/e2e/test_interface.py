@@ -21,7 +21,7 @@ KINDS = ["device", "managed", "host", "array", "vmm", "ipc", "graph"]
 NUMBER = (int, float)
 NONE = type(None)
 USAGE = {"bytes": (int, NONE), "count": int}
-PARTIAL = {"late_attach", "patched", "seccomp", "limit", "lost", "file_system"}
+PARTIAL = {"late_attach", "patched", "seccomp", "limit", "lost", "file_system", "budget"}
 
 # Fields that interface.md names, with the types that their values may have. A dict is an object
 # with these fields, a list is an array of such things, ... stands for any further content.
@@ -32,6 +32,7 @@ PS = {
     "started_at": NUMBER, "attached_at": NUMBER, "outstanding": ..., "allocator": (dict, NONE),
     "host": (dict, NONE), "verdict": (str, NONE), "growth_bytes_per_s": (*NUMBER, NONE),
     "oom_eta_s": (*NUMBER, NONE), "lost_events": int, "partial": [str],
+    "probe_share": (*NUMBER, NONE), "step": str,
 }  # fmt: skip
 SITE = {
     "id": str, "kind": str, "api": str, "device": (int, NONE), "gpu_uuid": (str, NONE),

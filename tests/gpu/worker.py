@@ -139,6 +139,7 @@ class Daemon:
         self.log = pathlib.Path(self.directory) / "log"
         self.environment = own_environment()
         arguments = [BIN / "srtleakd", "--socket", self.socket, "--listen", "none"]
+        arguments += ["--probe-budget", "none"]  # it measures what they cost
         arguments += ["--pin-dir", f"{pins.path}/srtleak" if pins and pins.mounted else "none"]
         arguments += [word for path in libraries for word in ("--libraries", path)]
         arguments += [word for pid in pids for word in ("--pid", str(pid))]

@@ -10,7 +10,7 @@ from conftest import BUILD, ROOT, wait_until
 CHURN = BUILD / "workloads" / "churn"
 THREADS = 16
 CALLS = 3000
-DROPS = ("process_limit", "live_full", "unreadable")
+DROPS = ("process_limit", "live_full", "unreadable", "sampled")
 
 
 # They end all that was made on a device: see test_context_ends.py.
