@@ -11,12 +11,17 @@ import time
 import pytest
 from conftest import SMALL
 from ordeal import USUAL, WAYS, Ordeal
+from test_harmless import ROUNDS, assert_same_results, come_and_go, odd
 
 OPERATIONS = int(os.environ.get("SOAK_OPERATIONS") or 10_000_000)
 SEED = int(os.environ.get("SOAK_SEED") or time.time())
 PARTS = [("multi", USUAL), ("perf", USUAL), ("multi", SMALL)]
 CALLS = 3000  # of each thread and round
 ROUNDS_TOLD = 10
+CYCLES = [("multi", 1000), ("perf", 10)]  # a library's perf links take a quarter of a minute to go
+MORE = {"multi": 20, "perf": 3}  # times the rounds of test_harmless.py
+
+__all__ = ["odd"]  # a fixture
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +47,16 @@ def test_soak(restart, workload, tmp_path, attach, binary):
         if rounds % ROUNDS_TOLD == 0:
             tell(f"round {rounds}", ordeal.figures())
     tell(f"equal after each of {rounds} rounds in {time.monotonic() - began:.0f} s", ordeal.figures())
+
+
+@pytest.mark.parametrize("attach", MORE)
+@pytest.mark.parametrize("scenario", ROUNDS)
+def test_same_results(odd, start_daemon, tmp_path, scenario, attach):
+    rounds = ROUNDS[scenario] * MORE[attach]
+    assert_same_results(odd.start, start_daemon, tmp_path / odd.name, scenario, rounds, attach)
+
+
+@pytest.mark.parametrize("attach,cycles", CYCLES)
+def test_attached_and_detached(odd, start_daemon, tmp_path, bpffs, attach, cycles):
+    pins = bpffs / f"harmless-{attach}"
+    come_and_go(odd.start, start_daemon, tmp_path / odd.name, pins, attach, cycles)
