@@ -10,16 +10,28 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "http.h"
 #include "macro.h"
 #include "metrics.h"
 
-#define CONNECTIONS_MAX 64
-#define TIMEOUT_SECONDS 10U        /* without progress a connection is dropped */
-#define REQUEST_BYTES 8192         /* memory of one connection: line and headers */
-#define HELD_BYTES_MAX (16U << 20) /* of answers that their clients have not taken yet */
+#define CONNECTIONS_MAX 64              /* the oldest goes where there would be more */
+#define CONNECTIONS_ENDING 64           /* told to go, and not gone yet */
+#define TIMEOUT_SECONDS 10U             /* without progress a connection is dropped */
+#define REQUEST_NS (20 * NS_PER_SECOND) /* for a request and its answer in all */
+#define REQUEST_BYTES 8192              /* memory of one connection: line and headers */
+#define HELD_BYTES_MAX (16U << 20)      /* of answers that their clients have not taken yet */
+
+/* A connection since it was made, or its last request was answered. */
+struct peer {
+	int fd;
+	uint64_t since_ns;
+	bool is_ending;
+};
 
 struct http {
+	struct peer *peers[CONNECTIONS_MAX + CONNECTIONS_ENDING];
+	size_t n_peers;
 	const struct subject *subject;
 	size_t max_series;
 	size_t held; /* bytes of metrics in answers under way */
@@ -177,6 +189,89 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *connect
 	return answer_text(connection, MHD_HTTP_NOT_FOUND, "try /metrics or /healthz\n");
 }
 
+static void end_peer(struct peer *peer)
+{
+	if (peer && !peer->is_ending)
+		shutdown(peer->fd, SHUT_RDWR); /* libmicrohttpd closes it */
+	if (peer)
+		peer->is_ending = true;
+}
+
+/* Makes room for a new one: whoever takes his time must not keep others out. */
+static void end_oldest(struct http *h)
+{
+	struct peer *oldest = NULL;
+	size_t staying = 0;
+
+	for (size_t i = 0; i < h->n_peers; i++) {
+		struct peer *peer = h->peers[i];
+
+		if (peer->is_ending)
+			continue;
+		staying++;
+		if (!oldest || peer->since_ns < oldest->since_ns)
+			oldest = peer;
+	}
+	if (staying > CONNECTIONS_MAX)
+		end_peer(oldest);
+}
+
+static void end_slow(struct http *h)
+{
+	uint64_t now = clock_monotonic_ns();
+
+	for (size_t i = 0; i < h->n_peers; i++)
+		if (now - h->peers[i]->since_ns > REQUEST_NS)
+			end_peer(h->peers[i]);
+}
+
+static struct peer *add_peer(struct http *h, struct MHD_Connection *connection)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	struct peer *peer =
+		info && h->n_peers < ARRAY_SIZE(h->peers) ? calloc(1, sizeof(*peer)) : NULL;
+
+	if (!peer)
+		return NULL;
+	*peer = (struct peer){.fd = info->connect_fd, .since_ns = clock_monotonic_ns()};
+	h->peers[h->n_peers++] = peer;
+	end_oldest(h);
+	return peer;
+}
+
+static void remove_peer(struct http *h, struct peer *peer)
+{
+	for (size_t i = 0; i < h->n_peers; i++)
+		if (h->peers[i] == peer)
+			h->peers[i] = h->peers[--h->n_peers];
+	free(peer);
+}
+
+static void on_connection(void *userdata, struct MHD_Connection *connection, void **context,
+			  enum MHD_ConnectionNotificationCode what)
+{
+	if (what == MHD_CONNECTION_NOTIFY_STARTED)
+		*context = add_peer(userdata, connection);
+	else
+		remove_peer(userdata, *context);
+}
+
+/* Its time begins anew with each request. */
+static void on_completed(void *userdata, struct MHD_Connection *connection, void **request,
+			 enum MHD_RequestTerminationCode how)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	struct peer *peer = info ? info->socket_context : NULL;
+
+	(void)userdata;
+	(void)request;
+	(void)how;
+	if (peer)
+		peer->since_ns = clock_monotonic_ns();
+}
+
 /* libmicrohttpd says when it next has a timeout to see to. */
 static void arm_timer(struct http *h)
 {
@@ -210,6 +305,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 
 	(void)source;
 	(void)usec;
+	end_slow(h);
 	MHD_run(h->daemon);
 	arm_timer(h);
 	return 0;
@@ -276,11 +372,12 @@ int http_start(sd_event *loop, const char *listen_on, size_t max_series,
 	fd = open_listener(listen_on);
 	if (fd < 0)
 		return fd;
-	h->daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, h,
-				     MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-				     CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-				     TIMEOUT_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-				     (size_t)REQUEST_BYTES, MHD_OPTION_END);
+	h->daemon = MHD_start_daemon(
+		MHD_USE_EPOLL, 0, NULL, NULL, on_request, h, MHD_OPTION_LISTEN_SOCKET, fd,
+		MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX + CONNECTIONS_ENDING,
+		MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_NOTIFY_COMPLETED,
+		on_completed, h, MHD_OPTION_CONNECTION_TIMEOUT, TIMEOUT_SECONDS,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)REQUEST_BYTES, MHD_OPTION_END);
 	if (!h->daemon) {
 		close(fd);
 		return -EIO;

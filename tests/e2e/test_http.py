@@ -12,6 +12,7 @@ from wire import http, parse_metrics, select
 
 HOSTILE_PROGRAM = ROOT / "tests" / "workloads" / "hostile.py"
 PYTHON = "/usr/bin/python3.11"
+HTTP_CONNECTIONS = 64  # at once (http.c)
 SUMMED = {"device", "managed", "host", "array", "vmm"}
 
 
@@ -182,6 +183,21 @@ def test_slow_clients_do_not_block_others(daemon, leak):
         assert daemon.ctl("ps")["processes"]
     assert time.monotonic() - start < 5
     for connection in slow:
+        connection.close()
+
+
+def test_connections_that_are_kept_busy_shut_nobody_out(daemon):
+    """A header line now and then is progress, so the time limit for silence is not met."""
+    held = [socket.create_connection(("127.0.0.1", daemon.port)) for _ in range(HTTP_CONNECTIONS)]
+    for _ in range(3):
+        for connection in held:
+            try:
+                connection.sendall(b"GET /metrics HTTP/1.1\r\n")
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # it had to go
+        for _ in range(5):
+            assert http(daemon.port).status == 200
+    for connection in held:
         connection.close()
 
 
