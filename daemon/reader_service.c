@@ -43,7 +43,10 @@ static struct reader {
 	int socket; /* to it */
 	int memory; /* of the page; -1: none */
 	union reader_page *page;
-	pid_t stuck[READER_STUCK_MAX];
+	struct stuck {
+		pid_t pid;
+		uint64_t subject, user; /* over which and whose */
+	} stuck[READER_STUCK_MAX];
 	struct table subjects, users; /* struct shunned */
 	struct reader_counts counts;
 } reader;
@@ -85,7 +88,7 @@ void reader_stop(void)
 static void reap_stuck(void)
 {
 	for (size_t i = reader.counts.stuck; i-- > 0;)
-		if (waitpid(reader.stuck[i], NULL, WNOHANG) != 0)
+		if (waitpid(reader.stuck[i].pid, NULL, WNOHANG) != 0)
 			reader.stuck[i] = reader.stuck[--reader.counts.stuck];
 }
 
@@ -202,17 +205,37 @@ static uint64_t user_of(pid_t pid)
 	return pid && procfs_status(pid, &uid, &inner) == 0 ? (uint64_t)share_user(uid) + 1 : 0;
 }
 
+/* One reader that waits for a subject is enough, and nobody's may be all that there can be. */
+static bool is_waited_for(uint64_t subject, uint64_t user)
+{
+	size_t users = 0;
+
+	for (size_t i = 0; i < reader.counts.stuck; i++) {
+		if (reader.stuck[i].subject == subject)
+			return true;
+		users += reader.stuck[i].user == user;
+	}
+	return users >= (user == ROOT ? READER_STUCK_ROOT : READER_STUCK_USER);
+}
+
 static bool is_left_alone(pid_t pid, uint64_t subject)
 {
-	return is_shunned(&reader.subjects, subject) ||
-	       (reader.users.count > 0 && is_shunned(&reader.users, user_of(pid)));
+	uint64_t user;
+
+	if (is_shunned(&reader.subjects, subject))
+		return true;
+	reap_stuck();
+	if (reader.users.count == 0 && reader.counts.stuck == 0)
+		return false;
+	user = user_of(pid);
+	return is_shunned(&reader.users, user) || is_waited_for(subject, user);
 }
 
 /* It is not waited for: it may wait itself, in the kernel. */
-static void retire(void)
+static void retire(uint64_t subject, uint64_t user)
 {
 	kill(reader.pid, SIGKILL);
-	reader.stuck[reader.counts.stuck++] = reader.pid;
+	reader.stuck[reader.counts.stuck++] = (struct stuck){reader.pid, subject, user};
 	hang_up();
 	let_go_of_page(); /* it may yet write to it */
 }
@@ -221,7 +244,7 @@ static void give_up(pid_t pid, uint64_t subject, uint64_t waited_ns)
 {
 	uint64_t user = user_of(pid);
 
-	retire();
+	retire(subject, user);
 	reader.counts.timeouts++;
 	shun(&reader.subjects, subject, SHUN_NS);
 	if (user) {
@@ -237,7 +260,7 @@ static void give_up(pid_t pid, uint64_t subject, uint64_t waited_ns)
 /* What was read has broken it. */
 static void bury(pid_t pid, uint64_t subject)
 {
-	retire();
+	retire(subject, user_of(pid));
 	reader.counts.crashes++;
 	shun(&reader.subjects, subject, SHUN_NS);
 	log_limited(LOG_LEVEL_WARNING,
@@ -308,7 +331,7 @@ int reader_service_call(enum reader_call call, pid_t pid, uint64_t subject, int 
 	else if (r == -EIO)
 		bury(pid, subject);
 	else if (r < 0)
-		retire();
+		retire(subject, user_of(pid));
 	if (r < 0 || reply.result < 0)
 		return r < 0 ? r : reply.result;
 	if (received >= 0)

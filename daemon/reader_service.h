@@ -13,7 +13,9 @@
 #include "reader_calls.h"
 
 #define READER_PATIENCE_MS 2000
-#define READER_STUCK_MAX 8 /* given up, and not ended yet: they wait in the kernel */
+#define READER_STUCK_MAX 8  /* given up, and not ended yet: they wait in the kernel */
+#define READER_STUCK_ROOT 5 /* of these over root's processes, … */
+#define READER_STUCK_USER 2 /* … and over any other user's */
 
 /* Where the arguments of the next call go, and its results come from; NULL where there is no reader
  * now. Until reader_start() (reader.h) calls are handled in this process.

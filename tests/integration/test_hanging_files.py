@@ -4,6 +4,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import time
 
 import pytest
 from conftest import BIN, ROOT, SIM, need, wait_until
@@ -73,6 +74,28 @@ def test_library_in_one(hanging, start_daemon, workload, tmp_path):
         patience=6 * SHUNNED_S,
     )
     wait_until(lambda: limit(daemon)["used"] == 0, "who waited for it has ended")
+
+
+def test_library_in_one_for_long(hanging, start_daemon, workload, tmp_path, private_libraries):
+    """One reader waits for each thing that does not answer, and others go on to read."""
+    victim = Puppet.start(workload, tmp_path / "a", SIMCUDA_DIR=str(hanging.path))
+    hanging.tell("hang")
+    daemon = start_daemon()
+    wait_until(lambda: victim.pid in daemon.pids(), "it is found")
+    wait_until(lambda: timeouts(daemon) > 0, "it was waited for")
+    before = limit(daemon)["refused"]
+    time.sleep(SHUNNED_S + 5)  # then it is tried again, twice as long as before
+    assert limit(daemon)["refused"] > before
+    assert limit(daemon)["used"] <= 2 < timeouts(daemon) + 2  # its two libraries
+    libraries = private_libraries("other")
+    other = Puppet.start(workload, tmp_path / "b", SIMCUDA_DIR=str(libraries))
+    wait_until(
+        lambda: any(str(libraries) in p["binary"] for p in daemon.ctl("status")["probes"]),
+        "others' libraries are read, when their user is not left alone any more",
+        patience=6 * SHUNNED_S,
+    )
+    other.cudaMalloc(OUT, MIB)
+    wait_until(lambda: len(daemon.allocs(other.pid)) == 1, "its calls are seen")
 
 
 def test_library_in_one_that_answers(hanging, daemon, workload, tmp_path):
