@@ -154,6 +154,14 @@ void admission_readmit(struct admission *a, pid_t pid, uint64_t start_ticks)
 	policy_drop(a->probes, pid);
 }
 
+void admission_forget(struct admission *a, pid_t pid)
+{
+	uint64_t start_ticks;
+
+	if (procfs_start_ticks(pid, &start_ticks) == 0)
+		drop_image(a, pid, start_ticks);
+}
+
 void admission_settle(struct admission *a)
 {
 	probes_wait();

@@ -53,6 +53,9 @@ bool admission_admits(struct admission *a, pid_t pid);
  */
 void admission_readmit(struct admission *a, pid_t pid, uint64_t start_ticks);
 
+/* What was recorded of the process until now does not hold. */
+void admission_forget(struct admission *a, pid_t pid);
+
 /* Waits until no probe that runs has an image that was dropped before: nothing is added to its
  * records any more, so that they can be taken out.
  */

@@ -156,9 +156,16 @@ static bool is_excused(const struct discovery *d, int family)
 	return false;
 }
 
+/* What an earlier daemon has left of a process whose library was not probed in between may be freed
+ * by now, and be false for good.
+ */
 static void on_reached(pid_t pid, unsigned int partial, void *userdata)
 {
-	discover(userdata, pid, partial, false, 0);
+	struct discovery *d = userdata;
+
+	if (d->is_adopting && partial & 1U << PARTIAL_LATE_ATTACH)
+		admission_forget(&d->tracker->admission, pid);
+	discover(d, pid, partial, false, 0);
 }
 
 static void on_reached_excused(pid_t pid, unsigned int partial, void *userdata)
@@ -210,7 +217,7 @@ static int place(struct discovery *d, const struct library_file *file, struct li
 	struct quotas *q = &d->tracker->quotas;
 	uint64_t began = quota_time(), began_ns = clock_monotonic_ns();
 	uint64_t holder = holder_of(file->pid);
-	uid_t owner = file->st.st_uid;
+	uid_t owner = file->owner;
 	int r;
 
 	if (leaving_holds(&d->leaving, &file->st))
@@ -298,6 +305,19 @@ static int arm(struct discovery *d, const struct library_file *file, struct libr
 	return 0;
 }
 
+/* Whose the library is, as far as shares go. A user can make any number of files that are root's,
+ * by overlays in a user namespace; root's processes can do that to nobody's but root's.
+ */
+static uid_t who_is_charged(const struct library_file *file)
+{
+	uid_t uid = 0;
+	pid_t inner;
+
+	if (procfs_status(file->pid, &uid, &inner) < 0 || uid == 0)
+		return file->st.st_uid;
+	return uid;
+}
+
 /* ret_missing: what is to be said of the process for its sake (bits by enum process_partial). */
 static struct library *library_of(struct discovery *d, pid_t pid,
 				  const struct procfs_mapping *mapping, enum api_family family,
@@ -323,6 +343,7 @@ static struct library *library_of(struct discovery *d, pid_t pid,
 			request_rescan(d);
 		return NULL;
 	}
+	file.owner = who_is_charged(&file);
 	r = arm(d, &file, &library);
 	if (reader_is_to_be_asked_again(r)) {
 		request_rescan(d);
@@ -654,8 +675,10 @@ static int on_disk(const char *path, enum api_family family, void *userdata)
 	struct library_file file = {.fd = fd, .path = path, .family = family};
 	struct library *library;
 
-	if (fd >= 0 && fstat(fd, &file.st) == 0)
-		(void)arm(userdata, &file, &library);
+	if (fd < 0 || fstat(fd, &file.st) < 0)
+		return 0;
+	file.owner = file.st.st_uid;
+	(void)arm(userdata, &file, &library);
 	return 0;
 }
 
@@ -734,9 +757,11 @@ int discovery_start(struct discovery *d, struct tracker *tracker,
 		return r;
 	}
 	(void)aside_discard(probes_pins(d->probes));
+	d->is_adopting = probes_adopted(d->probes);
 	r = search(d, globs, n_globs, 0);
 	legacy_drop(d->legacy, d->probes);
 	settle(d, UINT64_MAX);
+	d->is_adopting = false;
 	return r;
 }
 

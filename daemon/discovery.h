@@ -41,6 +41,7 @@ struct discovery {
 	bool is_rescan_due; /* since the one under way has begun */
 	struct reaping reaping;
 	struct leaving leaving;
+	bool is_adopting;            /* it starts, where an earlier daemon has recorded */
 	bool is_crowded;             /* a file was refused: unused ones are to make room */
 	uint64_t records_lost;       /* mappings that the kernel could not report */
 	uint64_t late;               /* files armed only after somebody had mapped them */

@@ -191,7 +191,7 @@ int library_open(const struct probes *probes, bool multi, const struct library_f
 		return -errno;
 	library->device = file->st.st_dev;
 	library->inode = file->st.st_ino;
-	library->owner = file->st.st_uid;
+	library->owner = file->owner;
 	library->family = file->family;
 	library->multi = multi;
 	library->path = strdup(file->path);

@@ -33,7 +33,7 @@ struct library_one {
 struct library {
 	dev_t device;
 	ino_t inode;
-	uid_t owner;     /* of the file: who can make more of them */
+	uid_t owner;     /* as in struct library_file */
 	uint64_t holder; /* the process that mapped it first, for whoever counts these; 0: none did
 			  */
 	uint32_t number; /* part of its probes' cookies */
@@ -69,7 +69,8 @@ struct library_file {
 	int fd;         /* stays the caller's, and is not needed afterwards */
 	struct stat st; /* of it */
 	const char *path;
-	pid_t pid; /* that has it mapped; 0: none that is known */
+	pid_t pid;   /* that has it mapped; 0: none that is known */
+	uid_t owner; /* who can make more of them */
 	enum api_family family;
 };
 

@@ -11,7 +11,7 @@ import time
 import kernel
 import pytest
 from churn import CHURN, Churn, assert_conserved, assert_equal_to_ledger
-from conftest import BIN, BUILD, SIM, as_entries, built_as, read_ledger, wait_until
+from conftest import BIN, BUILD, SIM, as_entries, built_as, need, read_ledger, wait_until
 from puppet import OUT, PROGRAM, Puppet, properties
 
 PYTHON = "/usr/bin/python3"
@@ -319,6 +319,25 @@ def assert_probes_new_library(daemon, playground, name):
     assert daemon.process_row(pid)["partial"] == []
 
 
+OVERLAYS = """
+import ctypes, json, mmap, os, sys
+lower, work, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+libc, kept = ctypes.CDLL(None, use_errno=True), []
+os.mkdir(work + "/empty")
+said = {}
+for number in range(count):
+    at = f"{work}/{number}"
+    os.mkdir(at)
+    options = f"lowerdir={lower}:{work}/empty,userxattr".encode()
+    if libc.mount(b"overlay", at.encode(), b"overlay", 0, options) < 0:
+        said["error"] = os.strerror(ctypes.get_errno())
+        break
+    with open(at + "/libcudart.so.13", "rb") as file:
+        kept.append(mmap.mmap(file.fileno(), 4096, prot=mmap.PROT_READ | mmap.PROT_EXEC))
+print(json.dumps(said), flush=True)
+sys.stdin.readline()
+"""
+
 OVERWRITE = """
 import mmap, os, shutil, sys, time
 path = sys.argv[2] + "/libcuda.so.1"
@@ -385,6 +404,25 @@ def test_copies_of_a_library(daemon, playground, others, uid):
     # One after the other, as the kernel takes its time for each.
     wait_until(lambda: limits(daemon)["libraries"]["used"] < held["used"] - 10, "they go", 30)
     others.rounds()
+
+
+def test_overlays_of_root_s_library(narrow, playground):
+    """Each is a file of its own, and root's: they are charged to whose process maps them."""
+    before = limits(narrow)["libraries"]
+    work = playground.ledgers / "overlays"
+    work.mkdir()
+    os.chown(work, CULPRIT, CULPRIT)
+    user = ("setpriv", f"--reuid={CULPRIT}", f"--regid={CULPRIT}", "--clear-groups")
+    unshared = ("unshare", "--user", "--map-root-user", "--mount", playground.python())
+    culprit = playground.start(
+        *user, *unshared, "-c", OVERLAYS, playground.simcuda, work, NARROW_COPIES
+    )
+    said = culprit.line()
+    need("error" not in said, f"overlays in a user namespace: {said}")
+    wait_until(lambda: is_marked(narrow, culprit.pid), "there is no room for all")
+    held = limits(narrow)["libraries"]
+    assert before["used"] < held["used"] <= before["used"] + held["limit"] // 2
+    assert_probes_new_library(narrow, playground, "new")
 
 
 def test_copies_that_nobody_maps_any_more(narrow, playground):

@@ -6,6 +6,7 @@ import shutil
 import signal
 
 import pytest
+from churn import unexplained
 from conftest import SIM, built_as, wait_until
 from puppet import LATE, OUT, Puppet, partial
 
@@ -207,6 +208,32 @@ def test_patched_after(start_puppet, start_daemon, bpffs, length):
     puppet.end()
     start_daemon(pins=pins).stop()
     assert not pins.exists()
+
+
+@pytest.mark.parametrize("how", [signal.SIGUSR1, signal.SIGKILL])
+def test_restart_while_one_is_patched(start_puppet, restart, how):
+    """Probes in one process end with the daemon: what was freed meanwhile is not shown for ever."""
+    patched, other = start_puppet(), start_puppet()
+    patched.patch("cuMemAlloc_v2", 5, HOOKED)
+    daemon = restart(libraries=())
+    wait_until(lambda: partial(daemon, other.pid) == ["late_attach"], "it is probed by itself")
+    other.cuInit(0)
+    other.cuCtxSetCurrent(other.cuDevicePrimaryCtxRetain(OUT, 0))
+    taken = [other.cuMemAlloc_v2(OUT, MIB) for _ in range(5)]
+    wait_until(lambda: len(daemon.allocs(other.pid)) == 5, "they are seen")
+
+    def meanwhile():
+        for ptr in taken:
+            other.cuMemFree_v2(ptr)
+        other.cuMemAlloc_v2(OUT, 7 * MIB)
+
+    daemon = restart.again(daemon, how, libraries=(), meanwhile=meanwhile)
+    wait_until(lambda: partial(daemon, other.pid) == ["late_attach"], "it is found again")
+    assert daemon.allocs(other.pid) == []
+    assert daemon.process_row(other.pid)["outstanding"]["device"] is None
+    other.cuMemAlloc_v2(OUT, 3 * MIB)
+    wait_until(lambda: len(daemon.allocs(other.pid)) == 1, "what it takes now is seen")
+    wait_until(lambda: unexplained(daemon.ctl("status")) == 0, "all is accounted for")
 
 
 def test_patched_one_has_ended(start_puppet, start_daemon, bpffs):
