@@ -285,6 +285,12 @@ static __always_inline __u64 next_id(void)
 	return __sync_fetch_and_add(&last_id, 1) + 1;
 }
 
+/* 0, which stands for none, comes round once in four billion: who gets it asks again. */
+static __always_inline __u32 next_image(void)
+{
+	return __sync_fetch_and_add(&last_image, 1) + 1;
+}
+
 /* Others see what was written before it, or it sees what they have written before theirs: writing
  * to a map alone does not ensure that. What is read is used, as an addition without a use orders
  * nothing.

@@ -79,8 +79,8 @@ __noinline int process_begin(void)
 	struct process_image *old;
 	__u32 tgid = task->tgid;
 
-	fresh.image = __sync_fetch_and_add(&last_image, 1) + 1;
-	if (!grant_begin(fresh.image, tgid)) {
+	if (!grant_may_begin() || !(fresh.image = next_image()) ||
+	    !grant_begin(fresh.image, tgid)) {
 		refuse(tgid, fresh.start_ns / NS_PER_TICK);
 		process_refused_before(task);
 		return 0;

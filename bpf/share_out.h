@@ -89,6 +89,21 @@ static __always_inline void grant_return(__u32 image, enum shared pool, __u32 n)
 		share_return(grant->slot, pool, less);
 }
 
+/* Whether one more image of the current user may find room: each that asks costs a number. */
+static __always_inline bool grant_may_begin(void)
+{
+	__u32 slot = share_slot((__u32)bpf_get_current_uid_gid()), all = SHARE_HOST;
+	struct share *host = bpf_map_lookup_elem(&shares, &all);
+	struct share *user = bpf_map_lookup_elem(&shares, &slot);
+
+	return host && user &&
+	       share_allows(shared_entries(SHARED_IMAGES), share_taken(host->used[SHARED_IMAGES]),
+			    slot == SHARE_ROOT && shared_own(SHARED_IMAGES)
+				    ? 0
+				    : share_taken(user->used[SHARED_IMAGES]),
+			    0, 1);
+}
+
 /* Makes the grant of a new image. */
 static __always_inline bool grant_begin(__u32 image, __u32 tgid)
 {

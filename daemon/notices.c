@@ -9,6 +9,7 @@
 
 #define MINUTE_NS (60 * NS_PER_SECOND)
 
+_Static_assert(PARTIAL_MAX == 7, "each has a meaning");
 static const char *const partial_meanings[PARTIAL_MAX] = {
 	[PARTIAL_LATE_ATTACH] = "calls before it was tracked are missing",
 	[PARTIAL_LIMIT] = "it has more allocations, call sites or libraries than are tracked",
@@ -16,6 +17,7 @@ static const char *const partial_meanings[PARTIAL_MAX] = {
 	[PARTIAL_SECCOMP] =
 		"it has a seccomp filter, with which this kernel would end it at a probe",
 	[PARTIAL_PATCHED] = "it has written over functions, which are left alone",
+	[PARTIAL_FILE_SYSTEM] = "a library is on a file system that is a process: not probed",
 	[PARTIAL_BUDGET] = "probes took more of its time than they may: less is recorded of it",
 };
 

@@ -259,7 +259,8 @@ struct process *roster_of(struct tracker *t, uint32_t image, pid_t pid, uint64_t
 		return NULL;
 	p = roster_current(t, pid, time_ns);
 	/* News of a predecessor must not be taken for its successor's. */
-	if (!p || p->image > image || time_ns / NS_PER_TICK < p->start_ticks)
+	if (!p || (p->image && image_is_later(p->image, image)) ||
+	    time_ns / NS_PER_TICK < p->start_ticks)
 		return NULL;
 	if (p->image) {
 		tell_life(t, p, WATCH_EXIT, time_ns);

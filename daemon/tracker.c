@@ -293,7 +293,7 @@ struct repair {
 
 static bool is_over(const struct repair *r, uint32_t image)
 {
-	return image <= r->last_image && !table_find(&r->seen, image);
+	return !image_is_later(image, r->last_image) && !table_find(&r->seen, image);
 }
 
 static int repair_image(pid_t pid, const struct process_image *image, void *userdata)

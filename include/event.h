@@ -162,6 +162,13 @@ struct process_image {
 };
 _Static_assert(sizeof(struct process_image) == 88, "no padding in values");
 
+/* Numbers of images come round; of two that are in use the later one is less than half of them
+ * ahead. */
+static inline int image_is_later(__u32 image, __u32 than)
+{
+	return (__s32)(image - than) > 0;
+}
+
 /* How much is recorded of a process: less where probes cost it more than they may (budget.h). */
 enum probe_step {
 	STEP_FULL,

@@ -138,11 +138,12 @@ OF_ONE_PROCESS = ["contexts", "context_ends", "pools", "semantics", "streams"]
 # not answer is left alone, what Prometheus and the dashboard make of the metrics, how leaks grow, and
 # what the script for hosts with a GPU reports.
 INTEGRATION_ONCE = [
-    *without("integration", *OF_ONE_PROCESS, "api_table"),
+    *without("integration", *OF_ONE_PROCESS, "api_table", "budget", "harmless"),
     "-k",
     "not perf and not two_threads and not never_return and not SIGKILL-20"
     " and not one_that_comes and not copies_of and not copies_that and not many_threads and not forks"
-    " and not library_in_one",
+    " and not library_in_one and not come_round and not while_one_is_patched"
+    " and not overlays_of_root",
 ]
 # Likewise; and whose a name was is not always known to a daemon that is slow and busy.
 E2E_ONCE = [

@@ -4,6 +4,8 @@ import json
 import pathlib
 import subprocess
 
+LAST_IMAGE_AT = 8  # in .bss (bpf/maps.h)
+
 
 def bpftool(*arguments):
     run = subprocess.run(
@@ -56,6 +58,19 @@ def map_entries(pid, name):
     dump = [e for e in bpftool("map", "dump", "id", number) if "formatted" in e]
     # The kernel's walk begins anew where the entry that it stood at is gone.
     return list({json.dumps(e["formatted"]["key"]): e for e in dump}.values())
+
+
+def set_last_image(pid, number):
+    """As if the daemon's probes had numbered so many images."""
+    names = {o["id"]: o.get("name") or "" for o in bpftool("map", "show")}
+    (bss,) = [i for kind, i in held_by(pid) if kind == "map" and names.get(i, "").endswith(".bss")]
+    (row,) = bpftool("map", "dump", "id", bss)
+    (variables,) = [v for v in row["formatted"]["value"][".bss"] if "last_image" in v]
+    value = bytearray(int(byte, 16) for byte in row["value"])
+    assert value[LAST_IMAGE_AT : LAST_IMAGE_AT + 4] == variables["last_image"].to_bytes(4, "little")
+    value[LAST_IMAGE_AT : LAST_IMAGE_AT + 4] = number.to_bytes(4, "little")
+    command = ["bpftool", "map", "update", "id", str(bss), "key", "hex", *["00"] * 4, "value", "hex"]
+    subprocess.run([*command, *(f"{byte:02x}" for byte in value)], check=True)
 
 
 def image(daemon, pid):

@@ -9,7 +9,18 @@ import subprocess
 
 import kernel
 import pytest
-from conftest import BIN, BUILD, LEAK, PATIENCE, ROOT, WITHOUT_TOOLKIT, count_is, wait_until
+from conftest import (
+    BIN,
+    BUILD,
+    LEAK,
+    PATIENCE,
+    ROOT,
+    SMALL,
+    WITHOUT_TOOLKIT,
+    count_is,
+    wait_until,
+)
+from puppet import OUT, Puppet
 
 FORKER = ROOT / "tests" / "workloads" / "forker.py"
 JUMP = BUILD / "workloads" / "jump"
@@ -226,6 +237,28 @@ def start_as(pid, workload, *options):
             return process
         process.kill()
     pytest.skip(f"pid {pid} could not be had again in {PID_ATTEMPTS} attempts")
+
+
+def test_numbers_that_come_round(start_daemon, workload, tmp_path):
+    """There is no image 0, and later ones are later though their numbers are less."""
+    daemon = start_daemon(binary=SMALL)
+    first = Puppet.start(workload, tmp_path / "first")
+    first.cudaMalloc(OUT, 4096)
+    count_is(daemon, first.pid, 1)
+    kernel.set_last_image(daemon.process.pid, 2**32 - 2)
+    later = [Puppet.start(workload, tmp_path / str(i)) for i in range(3)]
+    for puppet in later:
+        puppet.cudaMalloc(OUT, 4096)  # the one that would be 0 is refused, …
+        puppet.cudaMalloc(OUT, 4096)
+    assert 0 not in {image_of(daemon, puppet.pid) for puppet in later}
+    daemon.process.send_signal(signal.SIGSTOP)
+    for _ in range(400):  # more than the ring has room for
+        first.cudaMalloc(OUT, 4096)
+    daemon.process.send_signal(signal.SIGCONT)
+    count_is(daemon, first.pid, 401)
+    counts = sorted(len(daemon.allocs(puppet.pid)) for puppet in later)
+    assert counts in ([1, 2, 2], [2, 2, 2])  # … and asks again
+    assert daemon.ctl("status")["events"]["lost"]["ring_full"] > 0
 
 
 @pytest.mark.parametrize("stopped", [False, True], ids=["seen", "unseen"])
