@@ -216,7 +216,7 @@ void draw_help(const struct canvas *canvas)
 		canvas_text(canvas, y, 1, 16, STYLE_BOLD, key_bindings[i].names);
 		canvas_text(canvas, y, 18, canvas->columns, STYLE_NONE, key_bindings[i].words);
 	}
-	y++;
+	y += y + ROW_MARKS + 1 < canvas->rows; /* an empty line, where there is one to spare */
 	for (size_t i = 0; i < ROW_MARKS; i++, y++) {
 		int x = 1;
 
