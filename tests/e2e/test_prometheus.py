@@ -108,6 +108,9 @@ def test_hostile_names_arrive_as_they_are(daemon, prometheus, workload):
     for name in HOSTILE_NAMES:
         process = workload(PYTHON, HOSTILE, name)
         process.line()
+        wait_until(
+            lambda p=process.pid: (daemon.process_row(p) or {}).get("python"), "it is known"
+        )
         process.step()
         process.line()
         processes[process.pid] = name
