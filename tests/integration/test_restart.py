@@ -349,7 +349,7 @@ def test_pins_that_do_not_fit(restart, workload, tamper):
 
 
 def test_half_of_a_library(restart, workload):
-    """Its links are made anew, and the process is marked, for it was not seen meanwhile."""
+    """Its links are made anew, and the process begins anew, for it was not seen meanwhile."""
     daemon = restart()
     process = leak(workload)
     step_to(process, "allocated")
@@ -359,8 +359,10 @@ def test_half_of_a_library(restart, workload):
     for folder in folders:
         (folder / "return_0").unlink()
     daemon = restart()
-    count_is(daemon, process.pid, COUNT)
-    assert daemon.process_row(process.pid)["partial"] == ["late_attach"]
+    wait_until(lambda: daemon.process_row(process.pid), "it is found again")
+    row = daemon.process_row(process.pid)
+    assert row["partial"] == ["late_attach"] and row["outstanding"]["device"] is None
+    assert daemon.allocs(process.pid) == []
 
 
 @pytest.mark.parametrize("what", ["mode", "owner", "no bpffs", "link"])
