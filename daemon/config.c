@@ -183,9 +183,10 @@ static int parse_probe_budget(struct config *config, const char *value, const ch
 {
 	size_t digits = strspn(value, "0123456789.");
 	bool none = strcmp(value, "none") == 0;
-	double percent = none ? 0 : strtod(value, NULL);
+	char *end = NULL;
+	double percent = none ? 0 : strtod(value, &end);
 
-	if (!none && (digits == 0 || (value[digits] && strcmp(value + digits, "%") != 0) ||
+	if (!none && (digits == 0 || end != value + digits || (*end && strcmp(end, "%") != 0) ||
 		      percent < 0.01 || percent > 100))
 		return refuse(ret_why, "neither none nor a percentage from 0.01 to 100");
 	config->probe_budget = percent / 100;

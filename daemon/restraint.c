@@ -170,14 +170,14 @@ void restraint_tick(struct tracker *t)
 	uint64_t now = clock_monotonic_ns();
 
 	leave_one(t);
+	drop_ended(r);
 	for (size_t i = 0; i < r->n_away; i++) {
 		struct away *away = &r->away[i];
 
 		if (away->back_ns == 0 || (now < away->back_ns && r->limit > 0))
 			continue;
 		away->back_ns = 0;
-		if (!is_over(away))
-			admission_readmit(&t->admission, away->pid, away->start_ticks);
+		admission_readmit(&t->admission, away->pid, away->start_ticks);
 	}
 }
 

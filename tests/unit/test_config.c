@@ -260,9 +260,9 @@ static void test_values(void **state)
 	check_values("socket", LIST("/run/x", "x", LONG_PATH), LIST("", LONG_PATH LONG_PATH));
 	check_values("attach", LIST("auto", "multi", "perf"), LIST("", "Auto", "mult"));
 	check_values("libraries", LIST("/x/*"), LIST("", "x", "./x"));
-	check_values(
-		"probe_budget", LIST("none", "1", "0.5", "0.01", "100", "2.5%"),
-		LIST("", "0", "-1", "101", "1 %", "1x", "nan", "inf", "1e1", "0x1", "%", "1%%"));
+	check_values("probe_budget", LIST("none", "1", "0.5", "0.01", "100", "2.5%"),
+		     LIST("", "0", "-1", "101", "1 %", "1x", "nan", "inf", "1e1", "0x1", "%", "1%%",
+			  "1.2.3", "."));
 	check_values("log_above", LIST("none", "1", "512M", "40 GiB"), LIST("", "0", "1.5G", "-1"));
 	check_values("exclude_user", LIST("root", "0", "65534"), LIST("", "-1", "4294967295"));
 	check_values("include_cgroup", LIST("/", "*/x", "[/]x"), LIST("", "x"));
