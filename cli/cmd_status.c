@@ -246,8 +246,8 @@ static void print_stepped(const json_t *budget)
 		json_int_t n = json_integer_value(json_object_get(budget, steps[i].key));
 
 		if (n > 0)
-			printf("%-12s %" JSON_INTEGER_FORMAT " processes %s\n", "", n,
-			       steps[i].words);
+			printf("%-12s processes %s: %" JSON_INTEGER_FORMAT "\n", "", steps[i].words,
+			       n);
 	}
 	json_array_foreach(away, i, entry) printf(
 		"%-12s process %" JSON_INTEGER_FORMAT " is left alone for %s more\n", "",
@@ -265,7 +265,7 @@ static void print_budget(const json_t *budget)
 		       100 * json_number_value(limit));
 	else
 		printf("probes may take any share of a process's time");
-	printf("; a probed call costs %.1f us here, and its programs\n",
+	printf("; a probed call costs %.1f us here besides its programs\n",
 	       json_number_value(json_object_get(budget, "trap_ns")) / 1e3);
 	print_stepped(budget);
 }

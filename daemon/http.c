@@ -12,6 +12,7 @@
 
 #include "clock.h"
 #include "http.h"
+#include "log.h"
 #include "macro.h"
 #include "metrics.h"
 
@@ -212,8 +213,11 @@ static void end_oldest(struct http *h)
 		if (!oldest || peer->since_ns < oldest->since_ns)
 			oldest = peer;
 	}
-	if (staying > CONNECTIONS_MAX)
-		end_peer(oldest);
+	if (staying <= CONNECTIONS_MAX)
+		return;
+	log_limited(LOG_LEVEL_WARNING, "HTTP: more than %d connections: the oldest has to go",
+		    CONNECTIONS_MAX);
+	end_peer(oldest);
 }
 
 static void end_slow(struct http *h)

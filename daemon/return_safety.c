@@ -5,7 +5,6 @@
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -39,25 +38,24 @@ static int filter_calls(void)
 
 enum { CHILD_SURVIVED = 0, CHILD_WRONG = 1, CHILD_UNFILTERED = 2 };
 
-/* The probed process: a child that does nothing else. */
-static void be_probed(int go)
+static void be_filtered(void *userdata)
 {
-	char byte;
-
-	if (read(go, &byte, 1) != 1 || filter_calls() < 0)
+	(void)userdata;
+	if (filter_calls() < 0)
 		syscall(SYS_exit_group, CHILD_UNFILTERED);
 	syscall(SYS_exit_group, self_probed(41) == 42 ? CHILD_SURVIVED : CHILD_WRONG);
 	__builtin_unreachable();
 }
 
-/* Ends the child's wait and says what became of it: as return_safety_test(). */
-static int outcome(pid_t child, int go, int counter)
+/* What became of the child: as return_safety_test(). What never ran was not tried. */
+static int outcome(pid_t child, int counter, void *userdata)
 {
 	uint32_t zero = 0;
 	uint64_t runs = 0;
 	int status;
 
-	if (write(go, "", 1) != 1 || waitpid(child, &status, 0) != child)
+	(void)userdata;
+	if (waitpid(child, &status, 0) != child)
 		return -errno;
 	if (WIFSIGNALED(status))
 		return 0;
@@ -70,34 +68,9 @@ static int outcome(pid_t child, int go, int counter)
 	return WEXITSTATUS(status) == CHILD_SURVIVED;
 }
 
-static int try_on(pid_t child, int go, bool multi, int program, int counter)
-{
-	_cleanup_close_ int link = self_probe_attach(multi, program, child);
-
-	return link < 0 ? link : outcome(child, go, counter);
-}
-
 int return_safety_test(bool multi)
 {
-	/* A counter, for what never ran was not tried. */
-	_cleanup_close_ int counter = self_probe_counter(), program = -1;
-	int go[2], r;
-	pid_t child;
+	const struct self_probe_trial trial = {.child = be_filtered, .parent = outcome};
 
-	program = counter < 0 ? counter : self_probe_load(multi, counter);
-	if (program < 0)
-		return program;
-	if (pipe(go) < 0)
-		return -errno;
-	child = fork();
-	if (child == 0) {
-		close(go[1]);
-		be_probed(go[0]);
-	}
-	close(go[0]);
-	r = child < 0 ? -errno : try_on(child, go[1], multi, program, counter);
-	close(go[1]); /* a child that still waits ends itself then */
-	if (child > 0)
-		(void)waitpid(child, NULL, 0);
-	return r;
+	return self_probe_try(multi, &trial);
 }

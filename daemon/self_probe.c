@@ -2,6 +2,8 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <stdint.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "link.h"
@@ -33,7 +35,7 @@ __attribute__((noinline, noclone)) int self_probed(int number)
 }
 #endif
 
-int self_probe_counter(void)
+static int make_counter(void)
 {
 	int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "runs", sizeof(uint32_t), sizeof(uint64_t), 1,
 				NULL);
@@ -41,7 +43,7 @@ int self_probe_counter(void)
 	return fd < 0 ? -errno : fd;
 }
 
-int self_probe_load(bool multi, int counter)
+static int load_program(bool multi, int counter)
 {
 	/* uint64_t *n = bpf_map_lookup_elem(counter, &zero); if (n) *n += 1; return 0; */
 	const struct bpf_insn code[] = {
@@ -81,7 +83,7 @@ static int find_offset(const struct procfs_mapping *mapping, void *userdata)
 	return 1;
 }
 
-int self_probe_attach(bool multi, int program, pid_t pid)
+static int attach(bool multi, int program, pid_t pid)
 {
 	uint64_t at = 0;
 	int r = procfs_mappings(getpid(), find_offset, &at);
@@ -91,4 +93,50 @@ int self_probe_attach(bool multi, int program, pid_t pid)
 		return r;
 	return multi ? link_multi(program, OWN_BINARY, true, &offset, NULL, 1, pid)
 		     : link_perf(program, OWN_BINARY, true, offset, 0, pid);
+}
+
+static void be_probed(const struct self_probe_trial *trial, int go)
+{
+	char byte;
+
+	if (read(go, &byte, 1) == 1)
+		trial->child(trial->userdata);
+	syscall(SYS_exit_group, 0); /* it came to nothing */
+	__builtin_unreachable();
+}
+
+static int try_on(const struct self_probe_trial *trial, pid_t child, int go, bool multi,
+		  int program, int counter)
+{
+	_cleanup_close_ int link = attach(multi, program, child);
+
+	if (link < 0)
+		return link;
+	if (write(go, "", 1) != 1)
+		return -errno;
+	return trial->parent(child, counter, trial->userdata);
+}
+
+int self_probe_try(bool multi, const struct self_probe_trial *trial)
+{
+	_cleanup_close_ int counter = make_counter(), program = -1;
+	int go[2], r;
+	pid_t child;
+
+	program = counter < 0 ? counter : load_program(multi, counter);
+	if (program < 0)
+		return program;
+	if (pipe(go) < 0)
+		return -errno;
+	child = fork();
+	if (child == 0) {
+		close(go[1]);
+		be_probed(trial, go[0]);
+	}
+	close(go[0]);
+	r = child < 0 ? -errno : try_on(trial, child, go[1], multi, program, counter);
+	close(go[1]); /* a child that still waits ends itself then */
+	if (child > 0)
+		(void)waitpid(child, NULL, 0);
+	return r;
 }

@@ -11,13 +11,18 @@
 /* What is probed; returns number + 1. */
 int self_probed(int number);
 
-/* A map of one uint64_t, where the program counts its runs. All return a descriptor or a negative
- * errno.
- */
-int self_probe_counter(void);
-int self_probe_load(bool multi, int counter);
+struct self_probe_trial {
+	/* In the child, once the function is probed at its entry and its return; does not return.
+	 */
+	void (*child)(void *userdata);
+	/* In the parent meanwhile, which reaps the child if this does not. counter: a map of one
+	 * uint64_t, the runs of the program so far.
+	 */
+	int (*parent)(pid_t child, int counter, void *userdata);
+	void *userdata;
+};
 
-/* At the entry and the return of that function, in one process. */
-int self_probe_attach(bool multi, int program, pid_t pid);
+/* Returns what `parent` does, or a negative errno where it did not come to that. */
+int self_probe_try(bool multi, const struct self_probe_trial *trial);
 
 #endif

@@ -570,10 +570,11 @@ static void sample(struct tracker *t, uint64_t now)
 /* Soon after its first call, as it may change its environment later. */
 static void find_gpus(struct tracker *t, struct process *p)
 {
-	uint64_t began = quota_time();
+	uint64_t began;
 
-	if (p->gpus || !quota_has(&t->quotas.time, p->uid, 0, 1))
+	if (p->gpus || !p->image || !quota_has(&t->quotas.time, p->uid, 0, 1))
 		return;
+	began = quota_time();
 	process_find_gpus(p);
 	quota_charge(&t->quotas.time, p->uid, quota_time() - began);
 }

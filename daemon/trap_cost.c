@@ -27,58 +27,45 @@ static uint64_t measure(void)
 	return best / CALLS_PER_ROUND;
 }
 
-static void be_probed(int go, int result)
-{
+struct result {
+	int pipe[2];
 	uint64_t ns;
-	char byte;
+};
 
-	if (read(go, &byte, 1) == 1) {
-		ns = measure();
-		(void)!write(result, &ns, sizeof(ns));
-	}
+static void be_measured(void *userdata)
+{
+	const struct result *result = userdata;
+	const uint64_t ns = measure();
+
+	(void)!write(result->pipe[1], &ns, sizeof(ns));
 	syscall(SYS_exit_group, 0);
 	__builtin_unreachable();
 }
 
-static int try_on(pid_t child, int go, int result, bool multi, int program, uint64_t *ret_ns)
+static int take_result(pid_t child, int counter, void *userdata)
 {
-	_cleanup_close_ int link = self_probe_attach(multi, program, child);
+	struct result *result = userdata;
 
-	if (link < 0)
-		return link;
-	if (write(go, "", 1) != 1 || read(result, ret_ns, sizeof(*ret_ns)) != sizeof(*ret_ns))
-		return -EIO;
-	return 0;
+	(void)child;
+	(void)counter;
+	close(TAKE_FD(result->pipe[1])); /* so that its end is seen */
+	return read(result->pipe[0], &result->ns, sizeof(result->ns)) == sizeof(result->ns) ? 0
+											    : -EIO;
 }
 
 int trap_cost_measure(bool multi, uint64_t *ret_ns)
 {
-	_cleanup_close_ int counter = self_probe_counter(), program = -1;
-	int go[2], result[2], r;
-	pid_t child;
+	struct result result;
+	const struct self_probe_trial trial = {
+		.child = be_measured, .parent = take_result, .userdata = &result};
+	int r;
 
-	program = counter < 0 ? counter : self_probe_load(multi, counter);
-	if (program < 0)
-		return program;
-	if (pipe(go) < 0)
+	if (pipe(result.pipe) < 0)
 		return -errno;
-	if (pipe(result) < 0) {
-		r = -errno;
-		close(go[0]);
-		close(go[1]);
-		return r;
-	}
-	child = fork();
-	if (child == 0) {
-		close(go[1]);
-		be_probed(go[0], result[1]);
-	}
-	close(go[0]);
-	close(result[1]); /* so that its end is seen */
-	r = child < 0 ? -errno : try_on(child, go[1], result[0], multi, program, ret_ns);
-	close(go[1]); /* a child that still waits ends itself then */
-	close(result[0]);
-	if (child > 0)
-		(void)waitpid(child, NULL, 0);
+	r = self_probe_try(multi, &trial);
+	if (r == 0)
+		*ret_ns = result.ns;
+	close(result.pipe[0]);
+	cleanup_close(&result.pipe[1]);
 	return r;
 }

@@ -170,17 +170,19 @@ def test_no_budget(start_daemon, workload):
     assert step(daemon, program.pid) == "full"
 
 
-def test_restart_forgets_steps(restart, workload):
+@pytest.mark.parametrize("at", ["sampled", "untracked"])
+def test_restart_forgets_steps(restart, workload, at):
     """What an earlier daemon has thought of a process holds no longer."""
     daemon = restart("--probe-budget", "1", binary=SMALL)
     program = Program(workload)
     wait_until(lambda: step(daemon, program.pid), "it is known")
     program.tell("busy")
-    wait_until(lambda: budget(daemon)["untracked"], "it is left alone", 40)
+    wait_until(lambda: budget(daemon)[at], "less is recorded of it", 40)
     program.tell("calm")
     daemon = restart.again(daemon, signal.SIGKILL, "--probe-budget", "1", binary=SMALL)
     row = wait_until(lambda: daemon.process_row(program.pid), "it is tracked again")
-    assert row["step"] == "full" and "late_attach" in row["partial"]
+    assert row["step"] == "full"
+    assert ("late_attach" if at == "untracked" else "budget") in row["partial"]
     program.tell("allocate 32 65536")
     wait_until(
         lambda: sum(a["size"] == 65536 for a in daemon.allocs(program.pid)) == 32,
