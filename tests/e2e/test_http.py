@@ -12,7 +12,7 @@ from wire import http, parse_metrics, select
 
 HOSTILE_PROGRAM = ROOT / "tests" / "workloads" / "hostile.py"
 PYTHON = "/usr/bin/python3.11"
-HTTP_CONNECTIONS = 64  # at once (http.c)
+HTTP_CONNECTIONS = 64 + 64 + 20  # more than stay and are told to go (http.c)
 SUMMED = {"device", "managed", "host", "array", "vmm"}
 
 

@@ -409,17 +409,18 @@ def test_copies_of_a_library(daemon, playground, others, uid):
 def test_overlays_of_root_s_library(narrow, playground):
     """Each is a file of its own, and root's: they are charged to whose process maps them."""
     before = limits(narrow)["libraries"]
-    work = playground.ledgers / "overlays"
-    work.mkdir()
-    os.chown(work, CULPRIT, CULPRIT)
     user = ("setpriv", f"--reuid={CULPRIT}", f"--regid={CULPRIT}", "--clear-groups")
     unshared = ("unshare", "--user", "--map-root-user", "--mount", playground.python())
-    culprit = playground.start(
-        *user, *unshared, "-c", OVERLAYS, playground.simcuda, work, NARROW_COPIES
-    )
-    said = culprit.line()
-    need("error" not in said, f"overlays in a user namespace: {said}")
-    wait_until(lambda: is_marked(narrow, culprit.pid), "there is no room for all")
+    for number in range(3):  # each process by itself has a bound, too
+        work = playground.ledgers / f"overlays{number}"
+        work.mkdir()
+        os.chown(work, CULPRIT, CULPRIT)
+        culprit = playground.start(
+            *user, *unshared, "-c", OVERLAYS, playground.simcuda, work, NARROW_COPIES
+        )
+        said = culprit.line()
+        need("error" not in said, f"overlays in a user namespace: {said}")
+        wait_until(lambda p=culprit.pid: is_marked(narrow, p), "there is no room for all")
     held = limits(narrow)["libraries"]
     assert before["used"] < held["used"] <= before["used"] + held["limit"] // 2
     assert_probes_new_library(narrow, playground, "new")
