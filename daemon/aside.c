@@ -3,8 +3,13 @@
 #include <string.h>
 
 #include "aside.h"
+#include "clock.h"
 #include "log.h"
-#include "procfs.h"
+#include "macro.h"
+#include "mappings.h"
+#include "walk.h"
+
+#define DISCARD_NS 5000000000ULL
 
 void aside_leave(struct library *library)
 {
@@ -26,6 +31,7 @@ void aside_leave(struct library *library)
 struct discarding {
 	struct pins *pins;
 	const char *name;
+	uint64_t ends_ns; /* later, those not looked at stay */
 	size_t kept;
 };
 
@@ -34,20 +40,23 @@ static int is_mapped(const struct procfs_mapping *mapping, void *userdata)
 {
 	const struct discarding *d = userdata;
 
-	return mapping->executable && library_pin_inode(d->name) == mapping->inode;
+	return library_pin_inode(d->name) == mapping->inode;
 }
 
 static int maps_it(pid_t pid, void *userdata)
 {
-	return procfs_mappings(pid, is_mapped, userdata) > 0;
+	int r = mappings_each(pid, MAPPINGS_CODE, is_mapped, userdata);
+
+	return r > 0 || r == -E2BIG;
 }
 
 static void discard(const char *name, void *userdata)
 {
 	struct discarding *d = userdata;
+	uint64_t now = clock_monotonic_ns();
 
 	d->name = name;
-	if (procfs_each_pid(maps_it, d) == 0)
+	if (now < d->ends_ns && walk_within(d->ends_ns - now, maps_it, d) == 0)
 		pins_remove_aside(d->pins, name);
 	else
 		d->kept++;
@@ -55,7 +64,10 @@ static void discard(const char *name, void *userdata)
 
 size_t aside_discard(struct pins *pins)
 {
-	struct discarding discarding = {.pins = pins};
+	struct discarding discarding = {
+		.pins = pins,
+		.ends_ns = clock_monotonic_ns() + DISCARD_NS,
+	};
 
 	if (pins)
 		(void)pins_each_aside(pins, discard, &discarding);

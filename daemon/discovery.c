@@ -18,6 +18,7 @@
 #include "mapping_stream.h"
 #include "names.h"
 #include "perf_stream.h"
+#include "mappings.h"
 #include "procfs.h"
 #include "reach.h"
 #include "reader.h"
@@ -28,7 +29,9 @@
 #define RESCAN_REST 10          /* times as long as it took: between two */
 #define REAP_USEC 5000000ULL    /* between two looks for libraries that nobody uses */
 #define REAP_REST 2
-#define LONG_NS 500000000ULL /* to place a library's probes */
+#define LONG_NS 500000000ULL     /* to place a library's probes */
+#define INSPECT_NS 5000000000ULL /* at the end, for a look at every process */
+#define MARK_NS 200000000ULL     /* to look for users of a library */
 
 static struct library *find_library(const struct discovery *d, const struct stat *st)
 {
@@ -44,23 +47,35 @@ static void disarm(struct discovery *d, struct library *library)
 		if (d->libraries[i] == library)
 			d->libraries[i] = d->libraries[--d->n_libraries];
 	file_names_forget(&d->files, library);
+	review_forget(&d->review, library);
 	reaping_spare(&d->reaping, library);
 	library->written = sd_event_source_disable_unref(library->written);
 	leaving_add(&d->leaving, library);
 }
 
-/* Calls of processes that have the file mapped are not seen any more. */
 static int names_library(const struct procfs_mapping *mapping, void *userdata)
 {
 	const struct library *library = userdata;
 
-	return mapping->inode == library->inode && mapping->executable;
+	return mapping->inode == library->inode;
 }
 
+static bool maps_library(pid_t pid, struct library *library)
+{
+	int r = mappings_each(pid, MAPPINGS_CODE, names_library, library);
+
+	return r != 0 && r != -ESRCH;
+}
+
+/* Calls of processes that have the file mapped are not seen any more. Who is not looked at, for
+ * lack of time, may be one.
+ */
 static void mark_users(const struct discovery *d, struct library *library)
 {
+	uint64_t ends_ns = clock_monotonic_ns() + MARK_NS;
+
 	table_foreach (&d->tracker->processes, struct process_ref, ref)
-		if (procfs_mappings(ref->process->pid, names_library, library) > 0)
+		if (clock_monotonic_ns() >= ends_ns || maps_library(ref->process->pid, library))
 			ref->process->partial |= 1U << PARTIAL_LOST;
 }
 
@@ -202,9 +217,12 @@ static int place_anew(struct discovery *d, const struct library_file *file, stru
 	if (r < 0)
 		return r;
 	library->spares_filtered = d->rules.spares_filtered;
-	r = reach_place(library, is_excused(d, file->family) ? on_reached_excused : on_reached, d);
+	r = reach_place(library, file->pid,
+			is_excused(d, file->family) ? on_reached_excused : on_reached, d);
 	if (r < 0)
 		return r;
+	if (r > 0)
+		request_rescan(d);
 	*ret = TAKE_PTR(library);
 	return 0;
 }
@@ -375,6 +393,7 @@ static unsigned int add(struct discovery *d, struct library *library, pid_t pid)
 	(void)procfs_status(pid, &uid, &inner);
 	if (!quota_has(time, uid, 0, 1)) {
 		time->refused++;
+		library->may_join = false; /* who knows what this one does */
 		request_rescan(d);
 		return 1U << PARTIAL_LATE_ATTACH;
 	}
@@ -395,9 +414,9 @@ struct sighting {
 };
 
 /* It maps something called like a CUDA library. */
-static void mapped(struct sighting *sighting, const struct procfs_mapping *mapping,
-		   enum api_family family)
+static void mapped(const struct procfs_mapping *mapping, enum api_family family, void *userdata)
 {
+	struct sighting *sighting = userdata;
 	struct discovery *d = sighting->d;
 	uint64_t news_ns = sighting->is_reported ? sighting->mapped_ns : 0, armed_ns;
 	unsigned int missing;
@@ -424,24 +443,6 @@ static void mapped(struct sighting *sighting, const struct procfs_mapping *mappi
 	discover(d, sighting->pid, missing, !late, news_ns);
 }
 
-static int on_mapping(const struct procfs_mapping *mapping, void *userdata)
-{
-	int family = mapping->executable ? libsearch_family(mapping->path) : -1;
-
-	if (family >= 0)
-		mapped(userdata, mapping, (enum api_family)family);
-	return 0;
-}
-
-static int scan_process(pid_t pid, void *userdata)
-{
-	struct sighting *sighting = userdata;
-
-	sighting->pid = pid;
-	procfs_mappings(pid, on_mapping, sighting);
-	return 0;
-}
-
 static void on_perf_mapping(const struct perf_mapping *record, void *userdata)
 {
 	struct discovery *d = userdata;
@@ -463,8 +464,11 @@ static void on_perf_mapping(const struct perf_mapping *record, void *userdata)
 		.is_reported = true,
 	};
 
+	int family = libsearch_family(record->path);
+
 	tracker_mapped(d->tracker, record->pid);
-	(void)on_mapping(&mapping, &sighting);
+	if (family >= 0)
+		mapped(&mapping, (enum api_family)family, &sighting);
 }
 
 static void on_perf_executed(pid_t pid, uint64_t time_ns, void *userdata)
@@ -493,11 +497,14 @@ static uint64_t unreported_since(const struct discovery *d, pid_t pid)
 	return ticks * NS_PER_TICK;
 }
 
+/* Who is put off is looked at in a later walk. */
 static int rescan_process(pid_t pid, void *userdata)
 {
-	struct sighting all = {.d = userdata, .mapped_ns = unreported_since(userdata, pid)};
+	struct discovery *d = userdata;
+	struct sighting all = {.d = d, .pid = pid, .mapped_ns = unreported_since(d, pid)};
 
-	return scan_process(pid, &all);
+	d->is_rescan_due |= scan_process(&d->rescan_scan, pid, mapped, &all) == -EBUSY;
+	return 0;
 }
 
 /* Those whose time has come by then; each has its own, as new ones may come all the time. */
@@ -542,12 +549,14 @@ static int on_rescan(sd_event_source *source, uint64_t usec, void *userdata)
 		}
 		d->rescan_took_ns = 0;
 		d->is_rescan_due = false;
+		scan_init(&d->rescan_scan);
 	}
 	if (!walk_slice(&d->rescan_walk, rescan_process, d)) {
 		d->rescan_took_ns += clock_monotonic_ns() - began;
 		rescan_after(d, REAP_REST * WALK_SLICE_NS / 1000);
 		return 0;
 	}
+	scan_done(&d->rescan_scan);
 	d->rescan_took_ns += clock_monotonic_ns() - began;
 	pace_ran(&d->rescans, clock_monotonic_ns() - d->rescan_took_ns, RESCAN_REST, 0, UINT64_MAX);
 	if (d->is_rescan_due)
@@ -587,18 +596,7 @@ static size_t split_libraries(const struct discovery *d, struct library *ret[LIB
 	return n;
 }
 
-static int review(pid_t pid, void *userdata)
-{
-	struct discovery *d = userdata;
-	struct library *split[LIBRARIES_MAX];
-
-	reach_review(split, split_libraries(d, split), pid, on_reached, d);
-	return 0;
-}
-
-/* Of libraries that are split nobody may have written over the functions any more, and processes
- * may map them that were forked since.
- */
+/* Of libraries that are split. */
 static void rejoin(struct discovery *d)
 {
 	struct library *split[LIBRARIES_MAX];
@@ -607,17 +605,14 @@ static void rejoin(struct discovery *d)
 
 	if (n == 0 || !pace_is_due(&d->rejoins))
 		return;
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n; i++)
 		library_drop_ended(split[i]);
-		if (!walk_is_under_way(&d->rejoin_walk))
-			split[i]->may_join = true;
-	}
-	if (walk_slice(&d->rejoin_walk, review, d)) {
-		(void)reach_join(split, n, next_number, d);
+	if (!d->review.is_under_way && review_begin(&d->review, split, n) < 0)
+		return;
+	if (review_go_on(&d->review, on_reached, d) && review_join(&d->review, next_number, d) > 0)
 		for (size_t i = 0; i < n; i++)
 			if (!library_is_split(split[i]))
 				settle_soon(d, split[i]);
-	}
 	pace_ran(&d->rejoins, began, RESCAN_REST, 0, UINT64_MAX);
 }
 
@@ -662,9 +657,17 @@ static int on_reap(sd_event_source *source, uint64_t usec, void *userdata)
 bool discovery_look(struct discovery *d, pid_t pid, bool late)
 {
 	/* What this very look arms was not armed when it was mapped. */
-	struct sighting all = {.d = d, .mapped_ns = clock_boottime_ns(), .was_ignored = late};
+	struct sighting all = {
+		.d = d,
+		.pid = pid,
+		.mapped_ns = clock_boottime_ns(),
+		.was_ignored = late,
+	};
+	struct scan scan;
 
-	(void)scan_process(pid, &all);
+	scan_init(&scan);
+	(void)scan_process(&scan, pid, mapped, &all);
+	scan_done(&scan);
 	return all.found;
 }
 
@@ -682,15 +685,33 @@ static int on_disk(const char *path, enum api_family family, void *userdata)
 	return 0;
 }
 
+struct search {
+	struct sighting all;
+	struct scan scan;
+};
+
+static int search_process(pid_t pid, void *userdata)
+{
+	struct search *search = userdata;
+
+	search->all.pid = pid;
+	if (scan_process(&search->scan, pid, mapped, &search->all) == -EBUSY)
+		request_rescan(search->all.d);
+	return 0;
+}
+
 static int search(struct discovery *d, const char *const *globs, size_t n_globs, uint64_t since_ns)
 {
 	/* Mapped before there was anything to arm. */
-	struct sighting all = {.d = d, .mapped_ns = 0, .since_ns = since_ns};
+	struct search search = {.all = {.d = d, .mapped_ns = 0, .since_ns = since_ns}};
 	int r = libsearch_host(globs, n_globs, on_disk, d);
 
 	if (r < 0)
 		log_warning("looking for libraries on disk: %s", strerror(-r));
-	return procfs_each_pid(scan_process, &all);
+	scan_init(&search.scan);
+	r = procfs_each_pid(search_process, &search);
+	scan_done(&search.scan);
+	return r;
 }
 
 int discovery_search(struct discovery *d, const char *const *globs, size_t n_globs)
@@ -730,6 +751,7 @@ int discovery_start(struct discovery *d, struct tracker *tracker,
 		.rules = *rules,
 	};
 	file_names_init(&d->files);
+	scan_init(&d->rescan_scan);
 	if (probes_adopted(d->probes))
 		r = legacy_new(probes_pins(d->probes), &d->legacy);
 	if (r == 0)
@@ -771,12 +793,18 @@ static int inspect(pid_t pid, void *userdata)
 	return 0;
 }
 
-/* A mark from before may be of a process that has ended. */
+/* A mark from before may be of a process that has ended. Where there is no time for all processes,
+ * any library may be patched.
+ */
 static void inspect_all(struct discovery *d)
 {
+	bool is_sure;
+
 	for (size_t i = 0; i < d->n_libraries; i++)
 		d->libraries[i]->is_patched = false;
-	(void)procfs_each_pid(inspect, &d->files);
+	is_sure = walk_within(INSPECT_NS, inspect, &d->files) == 0;
+	for (size_t i = 0; i < d->n_libraries; i++)
+		d->libraries[i]->is_patched |= !is_sure;
 }
 
 void discovery_stop(struct discovery *d, bool keep)
@@ -790,6 +818,7 @@ void discovery_stop(struct discovery *d, bool keep)
 	d->stream = perf_stream_free(d->stream);
 	d->bpf_stream = mapping_stream_free(d->bpf_stream);
 	leaving_end(&d->leaving);
+	review_end(&d->review);
 	while (d->n_libraries > 0) {
 		struct library *library = d->libraries[--d->n_libraries];
 
@@ -800,6 +829,7 @@ void discovery_stop(struct discovery *d, bool keep)
 		else
 			library_free(library);
 	}
+	scan_done(&d->rescan_scan);
 	file_names_done(&d->files);
 }
 

@@ -13,6 +13,8 @@
 #include "leaving.h"
 #include "library.h"
 #include "reaping.h"
+#include "review.h"
+#include "scan.h"
 #include "tracker.h"
 #include "walk.h"
 
@@ -36,7 +38,9 @@ struct discovery {
 	struct mapping_stream *bpf_stream;
 	sd_event_source *rescan, *settle, *reap;
 	struct pace rescans, inspections, rejoins;
-	struct walk rescan_walk, inspection_walk, rejoin_walk;
+	struct walk rescan_walk, inspection_walk;
+	struct review review;
+	struct scan rescan_scan; /* of the walk that is under way */
 	uint64_t rescan_took_ns;
 	bool is_rescan_due; /* since the one under way has begun */
 	struct reaping reaping;

@@ -11,6 +11,7 @@
 #include "arguments.h"
 #include "environment.h"
 #include "macro.h"
+#include "mappings.h"
 #include "procfs.h"
 #include "reader.h"
 #include "remote.h"
@@ -155,7 +156,7 @@ static int find_environ(pid_t pid, uint64_t *ret)
 		return -ENOMEM;
 	if (procfs_exe_file(pid, &executable) == 0)
 		s->executable = executable.stx_ino;
-	r = procfs_mappings(pid, on_mapping, s);
+	r = mappings_each(pid, MAPPINGS_FILES, on_mapping, s);
 	if (r < 0)
 		return r;
 	r = find_variable(pid, &s->program, ret);

@@ -8,7 +8,7 @@
 
 #include <sys/types.h>
 
-#include "procfs.h"
+#include "mappings.h"
 #include "survey.h"
 
 enum intact {

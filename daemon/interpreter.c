@@ -6,6 +6,7 @@
 
 #include "interpreter.h"
 #include "macro.h"
+#include "mappings.h"
 #include "procfs.h"
 #include "reader.h"
 
@@ -101,7 +102,7 @@ int interpreter_open(pid_t pid, struct python **ret, uint64_t *ret_runtime)
 		return -ENOMEM;
 	if (procfs_exe_file(pid, &executable) == 0)
 		s->executable = executable.stx_ino;
-	procfs_mappings(pid, on_mapping, s);
+	(void)mappings_each(pid, MAPPINGS_FILES, on_mapping, s);
 	for (size_t i = 0; i < s->n; i++) {
 		int r = open_candidate(pid, &s->found[i], ret, ret_runtime);
 

@@ -6,7 +6,7 @@
 
 #include "clock.h"
 #include "mapping_stream.h"
-#include "procfs.h"
+#include "mappings.h"
 
 struct mapping_stream {
 	struct perf_handlers handlers;
@@ -38,9 +38,7 @@ static int on_mapping(const struct procfs_mapping *mapping, void *userdata)
 		.path = mapping->path,
 	};
 
-	if (search->news->start < mapping->start || search->news->start >= mapping->end)
-		return 0;
-	if (mapping->executable)
+	if (search->news->start >= mapping->start)
 		handlers->mapping(&found, handlers->userdata);
 	return 1;
 }
@@ -58,7 +56,8 @@ static int on_news(void *userdata, void *data, size_t size)
 		s->lost = news->lost;
 	}
 	if (news->start)
-		procfs_mappings((pid_t)news->tgid, on_mapping, &search);
+		(void)mappings_from((pid_t)news->tgid, news->start, MAPPINGS_CODE, on_mapping,
+				    &search);
 	else
 		s->handlers.executed((pid_t)news->tgid, news->time_ns, s->handlers.userdata);
 	/* A failure ends the walk behind this record; the ring stays readable. */

@@ -3,13 +3,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <linux/limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,10 +15,8 @@
 #include "event.h"
 #include "macro.h"
 #include "procfs.h"
-#include "root_file.h"
 
 #define PROC_PATH_MAX 128
-#define MAP_NAME_MAX 64
 #define STAT_MAX 4096
 #define LINES_MAX 1000000U
 #define ANCESTORS_MAX 64
@@ -41,7 +37,7 @@ static const char *proc_path(char path[PROC_PATH_MAX], pid_t pid, const char *na
 	return path;
 }
 
-static int open_proc(pid_t pid, const char *name, int flags)
+int procfs_open(pid_t pid, const char *name, int flags)
 {
 	char path[PROC_PATH_MAX];
 	int fd = open(proc_path(path, pid, name), flags | O_CLOEXEC);
@@ -51,7 +47,7 @@ static int open_proc(pid_t pid, const char *name, int flags)
 
 ssize_t procfs_read(pid_t pid, const char *name, char *buf, size_t size)
 {
-	_cleanup_close_ int fd = open_proc(pid, name, O_RDONLY);
+	_cleanup_close_ int fd = procfs_open(pid, name, O_RDONLY);
 	size_t used = 0;
 
 	if (fd < 0)
@@ -163,8 +159,7 @@ int procfs_exe(pid_t pid, char **ret)
 	return 0;
 }
 
-/* Calls fn for every line, without its newline, until it returns other than 0. */
-static int each_line(pid_t pid, const char *name, int (*fn)(char *line, void *userdata),
+int procfs_each_line(pid_t pid, const char *name, int (*fn)(char *line, void *userdata),
 		     void *userdata)
 {
 	_cleanup_fclose_ FILE *f = NULL;
@@ -217,7 +212,7 @@ static int status_line(char *line, void *userdata)
 int procfs_status(pid_t pid, uid_t *ret_uid, pid_t *ret_inner_pid)
 {
 	struct status s = {0};
-	int r = each_line(pid, "status", status_line, &s);
+	int r = procfs_each_line(pid, "status", status_line, &s);
 
 	if (r < 0)
 		return r;
@@ -238,7 +233,7 @@ static int filter_line(char *line, void *userdata)
 
 int procfs_is_filtered(pid_t pid)
 {
-	return each_line(pid, "status", filter_line, NULL);
+	return procfs_each_line(pid, "status", filter_line, NULL);
 }
 
 /* The path to be told of those seen so far. */
@@ -268,14 +263,15 @@ static bool is_wanted_hierarchy(char *controllers)
 	return false;
 }
 
-static void strip_deleted(char *path, bool *ret)
+bool procfs_strip_deleted(char *path)
 {
 	static const char mark[] = " (deleted)";
 	size_t n = strlen(path), m = sizeof(mark) - 1;
+	bool is_deleted = n > m && strcmp(path + n - m, mark) == 0;
 
-	*ret = n > m && strcmp(path + n - m, mark) == 0;
-	if (*ret)
+	if (is_deleted)
 		path[n - m] = '\0';
+	return is_deleted;
 }
 
 static int rank_cgroup(const char *path, bool unified)
@@ -292,7 +288,7 @@ static int cgroup_line(char *line, void *userdata)
 	struct cgroups *c = userdata;
 	char *controllers = strchr(line, ':'), *copy;
 	char *path = controllers ? strchr(controllers + 1, ':') : NULL;
-	bool deleted, unified;
+	bool unified;
 	int rank;
 
 	if (!path)
@@ -302,7 +298,7 @@ static int cgroup_line(char *line, void *userdata)
 	unified = *controllers == '\0';
 	if (!unified && !is_wanted_hierarchy(controllers))
 		return 0;
-	strip_deleted(path, &deleted);
+	(void)procfs_strip_deleted(path);
 	rank = rank_cgroup(path, unified);
 	if (c->path && (rank < c->rank || (rank == c->rank && strlen(path) <= strlen(c->path))))
 		return 0;
@@ -318,7 +314,7 @@ static int cgroup_line(char *line, void *userdata)
 int procfs_cgroup(pid_t pid, char **ret)
 {
 	_cleanup_(cleanup_cgroups) struct cgroups c = {0};
-	int r = each_line(pid, "cgroup", cgroup_line, &c);
+	int r = procfs_each_line(pid, "cgroup", cgroup_line, &c);
 
 	if (r < 0)
 		return r;
@@ -360,57 +356,6 @@ int procfs_group(pid_t pid, pid_t *ret)
 	return 0;
 }
 
-/* The kernel writes a newline in a name as \012 and leaves all else, backslashes too, as it is. */
-static void decode_newlines(char *path)
-{
-	char *out = path;
-
-	while (*path) {
-		if (strncmp(path, "\\012", 4) == 0) {
-			*out++ = '\n';
-			path += 4;
-		} else {
-			*out++ = *path++;
-		}
-	}
-	*out = '\0';
-}
-
-static bool parse_mapping(char *line, struct procfs_mapping *ret)
-{
-	struct procfs_mapping m = {0};
-	char executable;
-	int path_at = -1;
-
-	/* "%x" takes signs and blanks too, but the kernel is who writes this */
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*c%*c%c%*c %" SCNx64 " %x:%x %" SCNu64 " %n",
-		   &m.start, &m.end, &executable, &m.offset, &m.major, &m.minor, &m.inode,
-		   &path_at) != 7 ||
-	    path_at < 0 || m.start >= m.end)
-		return false;
-	m.executable = executable == 'x';
-	strip_deleted(line + path_at, &m.deleted);
-	decode_newlines(line + path_at);
-	m.path = line + path_at;
-	*ret = m;
-	return true;
-}
-
-struct mapping_walk {
-	int (*fn)(const struct procfs_mapping *mapping, void *userdata);
-	void *userdata;
-	bool has_any;
-};
-
-static int mapping_line(char *line, void *userdata)
-{
-	struct mapping_walk *walk = userdata;
-	struct procfs_mapping m;
-
-	walk->has_any = true;
-	return parse_mapping(line, &m) ? walk->fn(&m, walk->userdata) : -EBADMSG;
-}
-
 pid_t procfs_other_thread(pid_t pid)
 {
 	char path[PROC_PATH_MAX];
@@ -425,51 +370,6 @@ pid_t procfs_other_thread(pid_t pid)
 			return (pid_t)thread;
 	}
 	return 0;
-}
-
-int procfs_mappings(pid_t pid, int (*fn)(const struct procfs_mapping *mapping, void *userdata),
-		    void *userdata)
-{
-	struct mapping_walk walk = {.fn = fn, .userdata = userdata};
-	int r = each_line(pid, "maps", mapping_line, &walk);
-	pid_t thread = r == 0 && !walk.has_any ? procfs_other_thread(pid) : 0;
-
-	return thread ? each_line(thread, "maps", mapping_line, &walk) : r;
-}
-
-/* An O_PATH descriptor of the file with the mapping's name in the process's root. */
-static int find_by_name(pid_t pid, const struct procfs_mapping *mapping)
-{
-	_cleanup_close_ int fd = -1;
-	struct stat st;
-
-	if (mapping->path[0] != '/')
-		return -EINVAL;
-	fd = root_open(pid, mapping->path, O_PATH);
-	if (fd < 0)
-		return fd;
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (st.st_ino != mapping->inode || major(st.st_dev) != mapping->major ||
-	    minor(st.st_dev) != mapping->minor)
-		return -ESTALE;
-	return TAKE_FD(fd);
-}
-
-int procfs_open_mapping(pid_t pid, const struct procfs_mapping *mapping)
-{
-	_cleanup_close_ int found = -1;
-	char name[MAP_NAME_MAX];
-
-	/* map_files leads to the very file, also where it has no name any more; the numbers of
-	 * device and inode are not compared, as stat and maps differ on overlayfs and btrfs
-	 */
-	snprintf(name, sizeof(name), "map_files/%" PRIx64 "-%" PRIx64, mapping->start,
-		 mapping->end);
-	found = open_proc(pid, name, O_PATH);
-	if (found < 0)
-		found = find_by_name(pid, mapping);
-	return found < 0 ? found : root_reopen_file(found);
 }
 
 int procfs_each_pid(int (*fn)(pid_t pid, void *userdata), void *userdata)

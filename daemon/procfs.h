@@ -42,6 +42,20 @@ int procfs_exe_file(pid_t pid, struct statx *ret);
  */
 ssize_t procfs_read(pid_t pid, const char *name, char *ret, size_t size);
 
+/* Opens a file below /proc/PID (O_CLOEXEC is added); returns the file descriptor. */
+int procfs_open(pid_t pid, const char *name, int flags);
+
+/* Calls fn for every line of one, without its newline. What fn returns, if not 0, ends it and is
+ * returned. -E2BIG after a million lines.
+ */
+int procfs_each_line(pid_t pid, const char *name, int (*fn)(char *line, void *userdata),
+		     void *userdata);
+
+/* Takes the kernel's mark of a file or cgroup off that has no name any more; returns whether it was
+ * there.
+ */
+bool procfs_strip_deleted(char *path);
+
 /* The real user id, and the pid in the innermost PID namespace of the process: 0 where that is the
  * namespace of this program.
  */
@@ -61,39 +75,13 @@ int procfs_cgroup(pid_t pid, char **ret);
 /* The outermost ancestor that runs the same executable file; the process itself where none does. */
 int procfs_group(pid_t pid, pid_t *ret);
 
-/* One line of /proc/PID/maps. */
-struct procfs_mapping {
-	uint64_t start; /* addresses, end is the first one behind */
-	uint64_t end;
-	uint64_t offset; /* in the file, bytes */
-	unsigned int major;
-	unsigned int minor;
-	uint64_t inode; /* 0: no file */
-	bool executable;
-	bool deleted;     /* the file has no name any more; path is the one it had */
-	const char *path; /* good during the call; "" or "[…]" where there is no file */
-};
-
 /* A thread of the process beside its main thread, whose number does for functions that look at
  * mappings, files and memory: when the main thread has ended, it has none of these any more. 0:
  * there is no other.
  */
 pid_t procfs_other_thread(pid_t pid);
 
-/* Calls fn for every mapping in the order of addresses. What fn returns, if not 0, ends the walk
- * and is returned. -E2BIG after a million lines.
- */
-int procfs_mappings(pid_t pid, int (*fn)(const struct procfs_mapping *mapping, void *userdata),
-		    void *userdata);
-
-/* Opens the mapped file for reading, which may take for ever (reader.h), and returns the file
- * descriptor. Files are never opened by a name that leads out of the process's root, and nothing
- * but a regular file is opened (-EINVAL): opening a device or FIFO has effects. -ESTALE where the
- * name leads to another file by now.
- */
-int procfs_open_mapping(pid_t pid, const struct procfs_mapping *mapping);
-
-/* Calls fn for every process; as with procfs_mappings, not 0 ends the walk and is returned. */
+/* Calls fn for every process; what it returns, if not 0, ends the walk and is returned. */
 int procfs_each_pid(int (*fn)(pid_t pid, void *userdata), void *userdata);
 
 #endif

@@ -2,86 +2,21 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <unistd.h>
 
 #include "clock.h"
 #include "intact.h"
 #include "log.h"
+#include "look.h"
 #include "macro.h"
+#include "mappings.h"
+#include "procfs.h"
 #include "process.h"
 #include "quota.h"
 #include "reach.h"
-#include "reader.h"
+#include "walk.h"
 
-#define PIECES_MAX 64               /* mappings of one library in one process */
 #define LEFT_ALONE_NS 1000000000ULL /* for so long nobody looks again */
-
-/* What one process has mapped of one library. */
-struct look {
-	size_t pieces;
-	enum intact found; /* the worst of them */
-};
-
-/* One process, and some libraries. */
-struct looks {
-	struct library *const *libraries;
-	size_t n;
-	pid_t pid;
-	struct look looks[LIBRARIES_MAX]; /* of each */
-};
-
-/* On overlayfs a mapping may name another device than the file's. */
-static bool is_of(const struct library *library, pid_t pid, const struct procfs_mapping *mapping)
-{
-	_cleanup_close_ int fd = -1;
-	struct stat st;
-
-	if (!mapping->executable || mapping->inode != library->inode)
-		return false;
-	if (makedev(mapping->major, mapping->minor) == library->device)
-		return true;
-	fd = reader_open(pid, mapping, &st);
-	return fd >= 0 && st.st_dev == library->device && st.st_ino == library->inode;
-}
-
-static enum intact worse(enum intact a, enum intact b)
-{
-	return a == INTACT_NO || b == INTACT_YES ? a : b;
-}
-
-/* Who has mapped a library more often than anybody needs is not looked at for long, and not taken
- * to have left it as it is.
- */
-static int on_mapping(const struct procfs_mapping *mapping, void *userdata)
-{
-	struct looks *l = userdata;
-
-	for (size_t i = 0; i < l->n; i++) {
-		struct look *look = &l->looks[i];
-
-		if (look->pieces > PIECES_MAX || !is_of(l->libraries[i], l->pid, mapping))
-			continue;
-		if (look->pieces++ == PIECES_MAX)
-			look->found = INTACT_NO;
-		else
-			look->found = worse(look->found,
-					    intact_look(l->pid, mapping, l->libraries[i]->points));
-	}
-	return 0;
-}
-
-/* At all of its mappings, as that with the functions may be in pieces. */
-static void look_at(pid_t pid, struct library *const *libraries, size_t n, struct looks *ret)
-{
-	ret->libraries = libraries;
-	ret->n = n;
-	ret->pid = pid;
-	for (size_t i = 0; i < n; i++)
-		ret->looks[i] = (struct look){.found = INTACT_YES};
-	(void)procfs_mappings(pid, on_mapping, ret);
-}
+#define AROUND_NS 300000000ULL      /* for a look at everybody while the daemon does nothing else */
 
 /* Processes that map one library. */
 struct user {
@@ -93,20 +28,18 @@ struct users {
 	struct library *library;
 	struct user *users;
 	size_t n, patched;
+	pid_t first;          /* is noted already */
 	uint64_t since_ticks; /* others are passed over: who is older than that */
 	struct looks looks;
 };
 
-static int note_user(pid_t pid, void *userdata)
+static int note(struct users *u, pid_t pid)
 {
-	struct users *u = userdata;
+	const struct look *look = u->looks.looks;
 	struct user *grown;
-	uint64_t ticks;
 
-	if (u->since_ticks && (procfs_start_ticks(pid, &ticks) < 0 || ticks < u->since_ticks))
-		return 0;
-	look_at(pid, &u->library, 1, &u->looks);
-	if (u->looks.looks[0].pieces == 0)
+	looks_take(&u->looks, pid);
+	if (look->pieces == 0)
 		return 0;
 	if ((u->n & (u->n - 1)) == 0) { /* full at each power of two */
 		grown = reallocarray(u->users, u->n ? 2 * u->n : 1, sizeof(*grown));
@@ -114,12 +47,24 @@ static int note_user(pid_t pid, void *userdata)
 			return -ENOMEM;
 		u->users = grown;
 	}
-	u->users[u->n++] = (struct user){.pid = pid, .found = u->looks.looks[0].found};
-	u->patched += u->looks.looks[0].found == INTACT_NO;
+	u->users[u->n++] = (struct user){.pid = pid, .found = look->found};
+	u->patched += look->found != INTACT_YES;
 	return 0;
 }
 
-static unsigned int attach_one(struct library *library, pid_t pid, enum intact found)
+static int note_user(pid_t pid, void *userdata)
+{
+	struct users *u = userdata;
+	uint64_t ticks;
+
+	if (pid == u->first)
+		return 0;
+	if (u->since_ticks && (procfs_start_ticks(pid, &ticks) < 0 || ticks < u->since_ticks))
+		return 0;
+	return note(u, pid);
+}
+
+unsigned int reach_attach_one(struct library *library, pid_t pid, enum intact found)
 {
 	uid_t uid = (uid_t)-1;
 	pid_t inner;
@@ -127,6 +72,7 @@ static unsigned int attach_one(struct library *library, pid_t pid, enum intact f
 
 	if (library->spares_filtered && procfs_is_filtered(pid) != 0)
 		return 1U << PARTIAL_SECCOMP;
+	library->may_join &= found == INTACT_YES;
 	if (found != INTACT_YES)
 		return 1U << PARTIAL_PATCHED;
 	(void)procfs_status(pid, &uid, &inner);
@@ -148,7 +94,7 @@ static void place_one_by_one(const struct users *users, reach_fn fn, void *userd
 {
 	for (size_t i = 0; i < users->n; i++) {
 		const struct user *user = &users->users[i];
-		unsigned int partial = attach_one(users->library, user->pid, user->found);
+		unsigned int partial = reach_attach_one(users->library, user->pid, user->found);
 
 		if (partial)
 			fn(user->pid, partial, userdata);
@@ -168,29 +114,51 @@ static void tell_late(const struct users *users, reach_fn fn, void *userdata)
 static int note_children(struct users *users, uint64_t began_ns)
 {
 	users->since_ticks = MAX(began_ns / NS_PER_TICK, (uint64_t)1);
-	return procfs_each_pid(note_user, users);
+	return walk_within(AROUND_NS, note_user, users);
 }
 
-int reach_place(struct library *library, reach_fn fn, void *userdata)
+/* Who maps it for certain comes first: there may be no time for all. */
+static int note_users(struct users *users, pid_t first)
 {
-	_cleanup_free_ struct users *users = calloc(1, sizeof(*users));
-	uint64_t began_ns = clock_boottime_ns();
-	int r;
+	int r = first ? note(users, first) : 0;
 
-	if (!users)
-		return -ENOMEM;
-	users->library = library;
-	r = procfs_each_pid(note_user, users);
-	if (r == 0 && (library->spares_filtered || users->patched > 0)) {
+	users->first = first;
+	return r < 0 ? r : walk_within(AROUND_NS, note_user, users);
+}
+
+static int place(struct users *users, pid_t first, reach_fn fn, void *userdata)
+{
+	struct library *library = users->library;
+	uint64_t began_ns = clock_boottime_ns();
+	int r = note_users(users, first);
+
+	if (r == -ETIME && !library->spares_filtered)
+		log_limited(LOG_LEVEL_WARNING,
+			    "%s: probed one by one until all processes have been looked at, some "
+			    "of which have very many mappings",
+			    library->path);
+	if (r == -ETIME || (r == 0 && (library->spares_filtered || users->patched > 0))) {
 		place_one_by_one(users, fn, userdata);
-	} else if (r == 0) {
-		r = library_attach(library);
-		if (r == 0) {
-			(void)note_children(users, began_ns);
-			tell_late(users, fn, userdata);
-		}
+		return r == -ETIME;
 	}
-	free(users->users);
+	if (r == 0)
+		r = library_attach(library);
+	if (r < 0)
+		return r;
+	r = note_children(users, began_ns);
+	tell_late(users, fn, userdata);
+	return r < 0;
+}
+
+int reach_place(struct library *library, pid_t first, reach_fn fn, void *userdata)
+{
+	struct users users = {.library = library};
+	int r = looks_init(&users.looks, &users.library, 1);
+
+	if (r == 0)
+		r = place(&users, first, fn, userdata);
+	looks_done(&users.looks);
+	free(users.users);
 	return r;
 }
 
@@ -203,7 +171,7 @@ static bool was_left_alone(const struct library *library, pid_t pid)
 
 static unsigned int add(struct library *library, pid_t pid, enum intact found)
 {
-	unsigned int partial = attach_one(library, pid, found);
+	unsigned int partial = reach_attach_one(library, pid, found);
 
 	if (!library_reaches(library, pid)) {
 		library->left_alone.pid = pid;
@@ -215,69 +183,25 @@ static unsigned int add(struct library *library, pid_t pid, enum intact found)
 
 unsigned int reach_add(struct library *library, pid_t pid)
 {
+	unsigned int partial = 0;
 	struct looks looks;
 
 	library_drop_ended(library);
 	if (library_reaches(library, pid))
 		return 0;
-	if (was_left_alone(library, pid))
+	if (was_left_alone(library, pid)) {
+		library->may_join &= !(library->left_alone.partial & 1U << PARTIAL_PATCHED);
 		return library->left_alone.partial;
-	look_at(pid, &library, 1, &looks);
-	return looks.looks[0].pieces > 0 ? add(library, pid, looks.looks[0].found) : 0;
-}
-
-void reach_review(struct library *const *libraries, size_t n, pid_t pid, reach_fn fn,
-		  void *userdata)
-{
-	struct looks looks;
-
-	look_at(pid, libraries, n, &looks);
-	for (size_t i = 0; i < n; i++) {
-		const struct look *look = &looks.looks[i];
-		unsigned int partial;
-
-		if (look->pieces == 0)
-			continue;
-		libraries[i]->may_join &= look->found != INTACT_NO;
-		partial = library_reaches(libraries[i], pid)
-				  ? 0
-				  : attach_one(libraries[i], pid, look->found);
-		if (partial)
-			fn(pid, partial, userdata);
 	}
-}
-
-struct join {
-	struct library *libraries[LIBRARIES_MAX];
-	size_t n;
-	struct looks looks;
-};
-
-static int leave_out_patched(pid_t pid, void *userdata)
-{
-	struct join *join = userdata;
-
-	look_at(pid, join->libraries, join->n, &join->looks);
-	for (size_t i = join->n; i-- > 0;)
-		if (join->looks.looks[i].found == INTACT_NO)
-			join->libraries[i] = join->libraries[--join->n];
-	return join->n == 0;
-}
-
-size_t reach_join(struct library *const *libraries, size_t n,
-		  uint32_t (*next_number)(void *userdata), void *userdata)
-{
-	_cleanup_free_ struct join *join = calloc(1, sizeof(*join));
-	size_t joined = 0;
-
-	for (size_t i = 0; join && i < n; i++)
-		if (libraries[i]->may_join && !libraries[i]->spares_filtered)
-			join->libraries[join->n++] = libraries[i];
-	if (!join || join->n == 0 || procfs_each_pid(leave_out_patched, join) < 0)
-		return 0;
-	for (size_t i = 0; i < join->n; i++)
-		joined += library_join(join->libraries[i], next_number(userdata)) == 0;
-	return joined;
+	if (looks_init(&looks, &library, 1) < 0) {
+		library->may_join = false;
+		return 1U << PARTIAL_LATE_ATTACH;
+	}
+	looks_take(&looks, pid);
+	if (looks.looks->pieces > 0)
+		partial = add(library, pid, looks.looks->found);
+	looks_done(&looks);
+	return partial;
 }
 
 struct inspection {
@@ -291,8 +215,6 @@ static int inspect_mapping(const struct procfs_mapping *mapping, void *userdata)
 	struct inspection *i = userdata;
 	const struct file_name *name;
 
-	if (!mapping->executable || mapping->inode == 0)
-		return 0;
 	name = file_names_find(i->files, mapping->major, mapping->minor, mapping->inode);
 	if (!name || !name->library ||
 	    intact_look(i->pid, mapping, name->library->points) != INTACT_NO)
@@ -307,6 +229,6 @@ bool reach_inspect(const struct file_names *files, pid_t pid)
 {
 	struct inspection inspection = {.files = files, .pid = pid};
 
-	(void)procfs_mappings(pid, inspect_mapping, &inspection);
+	(void)mappings_each(pid, MAPPINGS_CODE, inspect_mapping, &inspection);
 	return inspection.is_patched;
 }

@@ -12,31 +12,24 @@
 #include <sys/types.h>
 
 #include "file_names.h"
+#include "intact.h"
 #include "library.h"
 
 /* What is to be said of a process (bits by enum process_partial). */
 typedef void (*reach_fn)(pid_t pid, unsigned int partial, void *userdata);
 
-/* Looks at every process that maps the library, and places its probes. fn is called for each: if it
- * has written over them it is left alone, else its calls until now were not seen. Returns 0.
+/* Looks at every process that maps the library, `first` (0: none) before the others, and places its
+ * probes. fn is called for each: if it has written over them it is left alone, else its calls until
+ * now were not seen. Returns 0, or 1 where the time was too short for all processes: then the
+ * library may be split, and fn was not called for some.
  */
-int reach_place(struct library *library, reach_fn fn, void *userdata);
+int reach_place(struct library *library, pid_t first, reach_fn fn, void *userdata);
 
 /* A process has mapped a library that is split. Returns what is to be said of it. */
 unsigned int reach_add(struct library *library, pid_t pid);
 
-/* Looks at which of these libraries, all split, the process maps, as with fork nothing is told of
- * that: it is probed where it is not yet, and fn called. Libraries that it has written over may not
- * be joined.
- */
-void reach_review(struct library *const *libraries, size_t n, pid_t pid, reach_fn fn,
-		  void *userdata);
-
-/* Of these libraries, all split, gives a link to every process to those that nobody has written
- * over any more, with numbers from next_number(userdata); returns how many these were.
- */
-size_t reach_join(struct library *const *libraries, size_t n,
-		  uint32_t (*next_number)(void *userdata), void *userdata);
+/* Of one that maps it, and was looked at: `found`. */
+unsigned int reach_attach_one(struct library *library, pid_t pid, enum intact found);
 
 /* Whether the process has written over a function of a library that it maps. Libraries whose probes
  * it has written over are marked as patched.

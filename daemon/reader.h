@@ -20,7 +20,7 @@
 
 #include "elf_file.h"
 #include "gpu_boards.h"
-#include "procfs.h"
+#include "mappings.h"
 #include "remote.h"
 #include "survey.h"
 
@@ -37,7 +37,7 @@ void reader_stop(void);
 /* remote.h; a piece of no size is left out. */
 int reader_memory(pid_t pid, const struct remote_piece *pieces, size_t n);
 
-/* Opens a mapped file, as procfs_open_mapping() does, and says what it is. */
+/* Opens a mapped file, as mappings_open() does, and says what it is. */
 int reader_open(pid_t pid, const struct procfs_mapping *mapping, struct stat *ret);
 
 /* survey.h; pid: who maps it, or 0. -EMEDIUMTYPE: its file system is a process (FUSE): while probes

@@ -12,7 +12,7 @@
 
 #include "elf_file.h"
 #include "gpu_boards.h"
-#include "procfs.h"
+#include "mappings.h"
 #include "remote.h"
 #include "survey.h"
 

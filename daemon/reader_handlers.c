@@ -11,6 +11,7 @@
 
 #include "elf_file.h"
 #include "macro.h"
+#include "mappings.h"
 #include "procfs.h"
 #include "reader_calls.h"
 
@@ -21,9 +22,9 @@ static int open_mapped(pid_t pid, struct reader_mapping *m)
 
 	m->path[sizeof(m->path) - 1] = '\0';
 	mapping.path = m->path;
-	fd = procfs_open_mapping(pid, &mapping);
+	fd = mappings_open(pid, &mapping);
 	if (fd < 0 && (pid = procfs_other_thread(pid)) > 0)
-		fd = procfs_open_mapping(pid, &mapping);
+		fd = mappings_open(pid, &mapping);
 	return fd;
 }
 

@@ -6,7 +6,7 @@
 
 #include "clock.h"
 #include "macro.h"
-#include "procfs.h"
+#include "mappings.h"
 #include "reaping.h"
 
 /* As far as this host knows: a file system that does not answer must not hold us up. */
@@ -82,8 +82,6 @@ static int spare_mapped(const struct procfs_mapping *mapping, void *userdata)
 	struct reaping *r = userdata;
 	const struct file_name *name;
 
-	if (!mapping->inode)
-		return 0;
 	name = file_names_find(r->files, mapping->major, mapping->minor, mapping->inode);
 	if (name && name->library) {
 		reaping_spare(r, name->library);
@@ -97,7 +95,7 @@ static int spare_mapped(const struct procfs_mapping *mapping, void *userdata)
 
 static int spare_used(pid_t pid, void *userdata)
 {
-	return procfs_mappings(pid, spare_mapped, userdata) == 1;
+	return mappings_each(pid, MAPPINGS_CODE, spare_mapped, userdata) == 1;
 }
 
 bool reaping_go_on(struct reaping *r)

@@ -8,7 +8,7 @@
 
 #include "link.h"
 #include "macro.h"
-#include "procfs.h"
+#include "mappings.h"
 #include "self_probe.h"
 #include "uapi.h"
 
@@ -86,7 +86,7 @@ static int find_offset(const struct procfs_mapping *mapping, void *userdata)
 static int attach(bool multi, int program, pid_t pid)
 {
 	uint64_t at = 0;
-	int r = procfs_mappings(getpid(), find_offset, &at);
+	int r = mappings_each(getpid(), MAPPINGS_CODE, find_offset, &at);
 	const unsigned long offset = at;
 
 	if (r < 0)

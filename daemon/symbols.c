@@ -8,7 +8,7 @@
 #include "elf_file.h"
 #include "macro.h"
 #include "pace.h"
-#include "procfs.h"
+#include "mappings.h"
 #include "reader.h"
 #include "symbols.h"
 #include "table.h"
@@ -92,7 +92,7 @@ static int on_mapping(const struct procfs_mapping *mapping, void *userdata)
 	struct modules *m = userdata;
 	struct module *grown;
 
-	if (!mapping->executable || m->n_modules == MODULES_MAX || m->bytes > MODULES_BYTES_MAX)
+	if (m->n_modules == MODULES_MAX || m->bytes > MODULES_BYTES_MAX)
 		return 0;
 	if ((m->n_modules & (m->n_modules - 1)) == 0) { /* full at each power of two */
 		grown = reallocarray(m->modules, m->n_modules ? 2 * m->n_modules : 1,
@@ -145,7 +145,7 @@ static const struct module *locate(struct modules *m, uint64_t address)
 		return module;
 	m->changed = false;
 	forget(m);
-	procfs_mappings(m->pid, on_mapping, m);
+	(void)mappings_each(m->pid, MAPPINGS_EXECUTABLE, on_mapping, m);
 	m->read_at_ns = clock_monotonic_ns();
 	pace_ran(&m->looks, began, REREAD_REST, 0, UINT64_MAX);
 	return find_module(m, address);

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+
 #include "clock.h"
 #include "procfs.h"
 #include "walk.h"
@@ -38,4 +40,29 @@ bool walk_slice(struct walk *walk, int (*fn)(pid_t pid, void *userdata), void *u
 		return false;
 	walk->next = 0;
 	return true;
+}
+
+struct limited {
+	uint64_t ends_ns;
+	int (*fn)(pid_t pid, void *userdata);
+	void *userdata;
+};
+
+static int limited_step(pid_t pid, void *userdata)
+{
+	const struct limited *limited = userdata;
+
+	return clock_monotonic_ns() < limited->ends_ns ? limited->fn(pid, limited->userdata)
+						       : -ETIME;
+}
+
+int walk_within(uint64_t limit_ns, int (*fn)(pid_t pid, void *userdata), void *userdata)
+{
+	struct limited limited = {
+		.ends_ns = clock_monotonic_ns() + limit_ns,
+		.fn = fn,
+		.userdata = userdata,
+	};
+
+	return procfs_each_pid(limited_step, &limited);
 }

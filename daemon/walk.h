@@ -20,6 +20,11 @@ struct walk {
  */
 bool walk_slice(struct walk *walk, int (*fn)(pid_t pid, void *userdata), void *userdata);
 
+/* Calls fn for every process at one go, as procfs_each_pid() does; -ETIME where limit_ns were over
+ * before the end.
+ */
+int walk_within(uint64_t limit_ns, int (*fn)(pid_t pid, void *userdata), void *userdata);
+
 static inline bool walk_is_under_way(const struct walk *walk)
 {
 	return walk->next > 0;

@@ -17,6 +17,7 @@
 
 #include "child.h"
 #include "daemon/arguments.h"
+#include "daemon/mappings.h"
 #include "daemon/procfs.h"
 #include "macro.h"
 
@@ -95,7 +96,7 @@ static void test_no_such_process(void **state)
 	assert_int_equal(procfs_cgroup(NO_SUCH_PID, &text), -ESRCH);
 	assert_int_equal(procfs_status(NO_SUCH_PID, &uid, &pid), -ESRCH);
 	assert_int_equal(procfs_group(NO_SUCH_PID, &pid), -ESRCH);
-	assert_int_equal(procfs_mappings(NO_SUCH_PID, NULL, NULL), -ESRCH);
+	assert_int_equal(mappings_each(NO_SUCH_PID, 0, NULL, NULL), -ESRCH);
 	assert_int_equal(procfs_start_ticks(-1, &ticks), -ESRCH);
 	assert_true(ticks == 7 && uid == 7 && pid == 7 && text == &untouched);
 	assert_string_equal(comm, "untouched");
@@ -345,12 +346,12 @@ static int match(const struct procfs_mapping *mapping, void *userdata)
 static void find_mapping(struct search *s, const void *addr)
 {
 	s->addr = (uintptr_t)addr;
-	assert_int_equal(procfs_mappings(getpid(), match, s), 42);
+	assert_int_equal(mappings_each(getpid(), 0, match, s), 42);
 }
 
 static void check_opens(const struct procfs_mapping *mapping, const struct mapped *m)
 {
-	int fd = procfs_open_mapping(getpid(), mapping);
+	int fd = mappings_open(getpid(), mapping);
 	struct stat st;
 
 	assert_true(fd >= 0);
@@ -381,7 +382,7 @@ static void test_mapping_of_file(void **state)
 		s.found.end += 4096;
 		check_opens(&s.found, &m);
 		s.found.inode++;
-		assert_int_equal(procfs_open_mapping(getpid(), &s.found), -ESTALE);
+		assert_int_equal(mappings_open(getpid(), &s.found), -ESTALE);
 		release(&m);
 	}
 }
@@ -398,7 +399,7 @@ static void test_mapping_of_deleted_file(void **state)
 	find_mapping(&s, m.addr);
 	assert_string_equal(s.path, m.path);
 	assert_true(s.found.deleted);
-	fd = procfs_open_mapping(getpid(), &s.found);
+	fd = mappings_open(getpid(), &s.found);
 	/* map_files needs a capability */
 	assert_true(fd >= 0 || fd == -ENOENT);
 	if (fd >= 0)
@@ -424,7 +425,7 @@ static void test_mapping_without_file(void **state)
 	find_mapping(&s, addr);
 	assert_string_equal(s.path, "");
 	assert_int_equal(s.found.inode, 0);
-	assert_int_equal(procfs_open_mapping(getpid(), &s.found), -EINVAL);
+	assert_int_equal(mappings_open(getpid(), &s.found), -EINVAL);
 	munmap(addr, 4096);
 }
 
@@ -442,12 +443,12 @@ static void test_refuses_what_is_no_file(void **state)
 	m.inode = st.st_ino;
 	m.major = major(st.st_dev);
 	m.minor = minor(st.st_dev);
-	assert_int_equal(procfs_open_mapping(getpid(), &m), -EINVAL);
+	assert_int_equal(mappings_open(getpid(), &m), -EINVAL);
 	unlink(path);
 	m.path = "/proc/self/exe";
-	assert_int_equal(procfs_open_mapping(getpid(), &m), -ELOOP);
+	assert_int_equal(mappings_open(getpid(), &m), -ELOOP);
 	m.path = "relative";
-	assert_int_equal(procfs_open_mapping(getpid(), &m), -EINVAL);
+	assert_int_equal(mappings_open(getpid(), &m), -EINVAL);
 }
 
 static int count_mapping(const struct procfs_mapping *mapping, void *userdata)
@@ -475,7 +476,7 @@ static void test_walks(void **state)
 	size_t n = 0, pids = 0;
 
 	(void)state;
-	assert_int_equal(procfs_mappings(getpid(), count_mapping, &n), 0);
+	assert_int_equal(mappings_each(getpid(), 0, count_mapping, &n), 0);
 	assert_true(n > 5);
 	assert_int_equal(procfs_each_pid(count_pid, &pids), 0);
 	assert_true(pids > 0);

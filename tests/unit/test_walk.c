@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -103,11 +104,34 @@ static void test_who_is_met_may_end_it(void **state)
 	assert_false(walk_is_under_way(&walk));
 }
 
+static int count(pid_t pid, void *userdata)
+{
+	(void)pid;
+	++*(int *)userdata;
+	return 0;
+}
+
+static void test_all_at_one_go_or_not_in_time(void **state)
+{
+	struct family *family = *state;
+	int n = 0;
+
+	assert_int_equal(walk_within(UINT64_MAX / 2, count, &n), 0);
+	assert_true(n > CHILDREN);
+	n = 0;
+	assert_int_equal(walk_within(0, count, &n), -ETIME);
+	assert_int_equal(n, 0);
+	forget(family, 2);
+	assert_int_equal(walk_within(UINT64_MAX / 2, meet, family), 1);
+	assert_int_equal(family->seen[2], 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_each_is_met_once_however_many_slices_it_takes),
 		cmocka_unit_test(test_who_is_met_may_end_it),
+		cmocka_unit_test(test_all_at_one_go_or_not_in_time),
 	};
 
 	return cmocka_run_group_tests(tests, begin, end);
