@@ -53,18 +53,20 @@ deps:
 
 ARCH := $(shell uname -m | sed 's/x86_64/x86/; s/aarch64/arm64/')
 BPF_HEADERS := $(wildcard bpf/*.h) include/api.h include/event.h include/bounds.h \
-	include/share.h include/python_layout.h
+	include/share.h include/python_layout.h include/mapped_file.h
 
 BPF_CFLAGS = -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter \
 	-D__TARGET_ARCH_$(ARCH) $(BOUNDS) -Iinclude -Ibpf \
 	-idirafter /usr/include/$(shell uname -m)-linux-gnu
 
-$(TOP)/gen/srtleak.bpf.o: bpf/srtleak.bpf.c $(BPF_HEADERS) | $(TOP)/gen/
+SKELETONS := $(patsubst bpf/%.bpf.c,$(TOP)/gen/%.skel.h,$(wildcard bpf/*.bpf.c))
+
+$(TOP)/gen/%.bpf.o: bpf/%.bpf.c $(BPF_HEADERS) | $(TOP)/gen/
 	$(call say,BPF,$<)$(CLANG) $(BPF_CFLAGS) -c $< -o $@.tmp
 	$(BPFTOOL) gen object $@ $@.tmp && rm $@.tmp
 
-$(TOP)/gen/srtleak.skel.h: $(TOP)/gen/srtleak.bpf.o
-	$(call say,SKEL,$@)$(BPFTOOL) gen skeleton $< name srtleak_bpf > $@
+$(TOP)/gen/%.skel.h: $(TOP)/gen/%.bpf.o
+	$(call say,SKEL,$@)$(BPFTOOL) gen skeleton $< name $*_bpf > $@
 
 # User space
 
@@ -72,7 +74,7 @@ $(TOP)/gen/srtleak.skel.h: $(TOP)/gen/srtleak.bpf.o
 $(B)/flags: FORCE | $(B)/
 	printf '%s\n' '$(CC) $(ALL_CFLAGS)' | cmp -s - $@ || printf '%s\n' '$(CC) $(ALL_CFLAGS)' > $@
 
-$(B)/%.o: %.c $(B)/flags | $(TOP)/gen/srtleak.skel.h
+$(B)/%.o: %.c $(B)/flags | $(SKELETONS)
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
 $(LIBRARY): $(filter-out %/main.o,$(DAEMON_OBJECTS))

@@ -50,7 +50,21 @@ struct path {
 	struct dentry *dentry;
 };
 
-struct inode;
+struct timespec64 {
+	__s64 tv_sec;
+	long tv_nsec;
+};
+
+struct super_block {
+	unsigned int s_dev;
+	unsigned long s_magic;
+};
+
+struct inode {
+	unsigned long i_ino;
+	__s64 i_size;
+	struct super_block *i_sb;
+};
 
 struct file {
 	struct path f_path;
@@ -58,8 +72,9 @@ struct file {
 };
 
 struct vm_area_struct {
-	unsigned long vm_start;
+	unsigned long vm_start, vm_end;
 	unsigned long vm_flags;
+	unsigned long vm_pgoff; /* pages */
 	struct file *vm_file;
 };
 
@@ -71,6 +86,18 @@ struct task_struct {
 	__u64 start_boottime; /* since 5.5 */
 	struct signal_struct *signal;
 	struct thread_struct thread;
+};
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__task_vma {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	struct vm_area_struct *vma; /* NULL at the end */
 };
 
 #pragma clang attribute pop

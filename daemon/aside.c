@@ -6,7 +6,7 @@
 #include "clock.h"
 #include "log.h"
 #include "macro.h"
-#include "mappings.h"
+#include "real_files.h"
 #include "walk.h"
 
 #define DISCARD_NS 5000000000ULL
@@ -35,17 +35,16 @@ struct discarding {
 	size_t kept;
 };
 
-/* Whatever device it is on: on overlayfs a mapping names another. */
 static int is_mapped(const struct procfs_mapping *mapping, void *userdata)
 {
 	const struct discarding *d = userdata;
 
-	return library_pin_inode(d->name) == mapping->inode;
+	return library_pin_names(d->name, makedev(mapping->major, mapping->minor), mapping->inode);
 }
 
 static int maps_it(pid_t pid, void *userdata)
 {
-	int r = mappings_each(pid, MAPPINGS_CODE, is_mapped, userdata);
+	int r = real_files_each(pid, is_mapped, userdata);
 
 	return r > 0 || r == -E2BIG;
 }

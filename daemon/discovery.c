@@ -22,6 +22,7 @@
 #include "procfs.h"
 #include "reach.h"
 #include "reader.h"
+#include "real_files.h"
 
 #define SETTLE_NS 1000000000ULL /* after a library was armed: by then its users were reported */
 #define RESCAN_USEC 5000000ULL  /* after records were lost */
@@ -49,20 +50,19 @@ static void disarm(struct discovery *d, struct library *library)
 	file_names_forget(&d->files, library);
 	review_forget(&d->review, library);
 	reaping_spare(&d->reaping, library);
-	library->written = sd_event_source_disable_unref(library->written);
+	for (size_t i = 0; i < LIBRARY_NAMES_MAX; i++)
+		library->written[i] = sd_event_source_disable_unref(library->written[i]);
 	leaving_add(&d->leaving, library);
 }
 
 static int names_library(const struct procfs_mapping *mapping, void *userdata)
 {
-	const struct library *library = userdata;
-
-	return mapping->inode == library->inode;
+	return library_is_mapped(userdata, mapping);
 }
 
 static bool maps_library(pid_t pid, struct library *library)
 {
-	int r = mappings_each(pid, MAPPINGS_CODE, names_library, library);
+	int r = real_files_each(pid, names_library, library);
 
 	return r != 0 && r != -ESRCH;
 }
@@ -79,6 +79,27 @@ static void mark_users(const struct discovery *d, struct library *library)
 			ref->process->partial |= 1U << PARTIAL_LOST;
 }
 
+/* Who writes to an overlay's file mostly gets a copy of it to write to: then the name is not the
+ * real file's any more.
+ */
+static bool is_other_file_now(struct library *library, sd_event_source *source)
+{
+	for (size_t i = 1; i < LIBRARY_NAMES_MAX; i++)
+		if (library->written[i] == source && !library_is_changed(library)) {
+			library->written[i] = sd_event_source_disable_unref(source);
+			return true;
+		}
+	return false;
+}
+
+static bool is_watched_by(const struct library *library, const sd_event_source *source)
+{
+	for (size_t i = 0; i < LIBRARY_NAMES_MAX; i++)
+		if (library->written[i] == source)
+			return true;
+	return false;
+}
+
 /* Somebody writes into the file: its functions move away from under the probes, which would fall
  * into the middle of instructions. It is looked at anew when it is mapped again.
  */
@@ -91,7 +112,9 @@ static int on_written(sd_event_source *source, const struct inotify_event *event
 	for (size_t i = d->n_libraries; i-- > 0;) {
 		struct library *library = d->libraries[i];
 
-		if (overflow ? !library_is_changed(library) : library->written != source)
+		if (overflow
+			    ? !library_is_changed(library)
+			    : !is_watched_by(library, source) || is_other_file_now(library, source))
 			continue;
 		log_limited(LOG_LEVEL_WARNING, "%s: is being overwritten: its probes are taken out",
 			    library->path);
@@ -103,14 +126,28 @@ static int on_written(sd_event_source *source, const struct inotify_event *event
 	return 0;
 }
 
-static void watch_writes(struct discovery *d, struct library *library, int fd)
+/* The first place is for the file's own name. */
+static sd_event_source **place_for_watch(struct library *library, bool is_own_name)
 {
-	char through_fd[64];
-	int r;
+	size_t first = is_own_name ? 0 : 1, last = is_own_name ? 0 : LIBRARY_NAMES_MAX - 1;
 
-	snprintf(through_fd, sizeof(through_fd), "/proc/self/fd/%d", fd);
-	r = sd_event_add_inotify(d->tracker->loop, &library->written, through_fd, IN_MODIFY,
-				 on_written, d);
+	for (size_t i = first; i <= last; i++)
+		if (!library->written[i])
+			return &library->written[i];
+	return NULL;
+}
+
+static void watch_writes(struct discovery *d, struct library *library,
+			 const struct library_file *file)
+{
+	sd_event_source **source = place_for_watch(library, file->is_own_name);
+	char through_fd[64];
+	int r = 0;
+
+	snprintf(through_fd, sizeof(through_fd), "/proc/self/fd/%d", file->fd);
+	if (source)
+		r = sd_event_add_inotify(d->tracker->loop, source, through_fd, IN_MODIFY,
+					 on_written, d);
 	if (r < 0)
 		log_warning("%s: writes to it cannot be watched: %s", library->path, strerror(-r));
 }
@@ -284,23 +321,9 @@ static void say_placed(const struct library *library)
 			 library->path);
 }
 
-/* Probes an open file, once, which the process has mapped (0: none). Returns 0 with a NULL where
- * there is nothing to probe for good, and a negative errno where that may be different the next
- * time.
- */
-static int arm(struct discovery *d, const struct library_file *file, struct library **ret)
+static int say_not_probed(const struct library_file *file, int r)
 {
-	const struct stat *st = &file->st;
-	struct library *library = NULL;
-	int r;
-
-	*ret = S_ISREG(st->st_mode) ? find_library(d, st) : NULL;
-	if (*ret || !S_ISREG(st->st_mode))
-		return 0;
-	r = place(d, file, &library);
-	if (r == -ENOENT || r == -ENOEXEC)
-		return 0;
-	if (r < 0) {
+	if (r < 0)
 		log_limited(LOG_LEVEL_WARNING, "%s: not probed: %s", file->path,
 			    r == -ENOSPC
 				    ? "its owner or the process has as many libraries as there "
@@ -310,11 +333,47 @@ static int arm(struct discovery *d, const struct library_file *file, struct libr
 				    ? "its file system is a process (FUSE), for which the kernel "
 				      "would hold up the whole host"
 				    : strerror(-r));
-		return r;
-	}
+	return r;
+}
+
+static int find_real_file(struct library_file *file)
+{
+	const struct stat named = file->st;
+	int r = reader_real_file(file->pid, file->fd, &file->st);
+
+	file->mount = named.st_dev;
+	file->is_own_name = file->st.st_dev == named.st_dev && file->st.st_ino == named.st_ino;
+	return r;
+}
+
+/* Probes an open file, once, which the process has mapped (0: none). Returns 0 with a NULL where
+ * there is nothing to probe for good, and a negative errno where that may be different the next
+ * time.
+ */
+static int arm(struct discovery *d, struct library_file *file, struct library **ret)
+{
+	const struct stat *st = &file->st;
+	struct library *library = NULL;
+	int r;
+
+	*ret = NULL;
+	if (!S_ISREG(st->st_mode))
+		return 0;
+	r = find_real_file(file);
+	if (r == 0)
+		*ret = find_library(d, st);
+	if (*ret)
+		watch_writes(d, *ret, file);
+	if (*ret || r < 0)
+		return say_not_probed(file, r);
+	r = place(d, file, &library);
+	if (r == -ENOENT || r == -ENOEXEC)
+		return 0;
+	if (r < 0)
+		return say_not_probed(file, r);
 	library->used_ns = clock_monotonic_ns();
 	d->libraries[d->n_libraries++] = library;
-	watch_writes(d, library, file->fd);
+	watch_writes(d, library, file);
 	if (library->armed_ns)
 		settle_soon(d, library);
 	file_names_add(&d->files, major(st->st_dev), minor(st->st_dev), st->st_ino, library, false);
@@ -336,6 +395,15 @@ static uid_t who_is_charged(const struct library_file *file)
 	return uid;
 }
 
+static bool keep_legacy(const struct discovery *d, pid_t pid, const struct procfs_mapping *mapping)
+{
+	struct stat st;
+	uint32_t magic;
+
+	return real_files_at(pid, mapping->start, &st, &magic) == 0 &&
+	       legacy_keep(d->legacy, st.st_dev, st.st_ino);
+}
+
 /* ret_missing: what is to be said of the process for its sake (bits by enum process_partial). */
 static struct library *library_of(struct discovery *d, pid_t pid,
 				  const struct procfs_mapping *mapping, enum api_family family,
@@ -353,9 +421,7 @@ static struct library *library_of(struct discovery *d, pid_t pid,
 		return ref->library;
 	fd = file.fd = reader_open(pid, mapping, &file.st);
 	if (fd < 0) { /* gone, or its process is: no verdict on the file */
-		if (!legacy_keep(d->legacy, makedev(mapping->major, mapping->minor),
-				 mapping->inode) &&
-		    !is_excused(d, family))
+		if (!keep_legacy(d, pid, mapping) && !is_excused(d, family))
 			*ret_missing = 1U << PARTIAL_LATE_ATTACH;
 		if (reader_is_to_be_asked_again(fd))
 			request_rescan(d);
@@ -571,7 +637,7 @@ static bool reap(struct discovery *d)
 	size_t n = 0;
 
 	if (reaping_is_idle(&d->reaping))
-		reaping_begin(&d->reaping, &d->files, d->libraries, d->n_libraries, d->is_crowded);
+		reaping_begin(&d->reaping, d->libraries, d->n_libraries, d->is_crowded);
 	if (!reaping_go_on(&d->reaping))
 		return true;
 	while ((unused = reaping_next(&d->reaping))) {
@@ -616,26 +682,37 @@ static void rejoin(struct discovery *d)
 	pace_ran(&d->rejoins, began, RESCAN_REST, 0, UINT64_MAX);
 }
 
+/* A look at all processes for who has written over functions. */
+struct inspection {
+	struct discovery *d;
+	struct looks looks;
+};
+
 static int look_for_hooks(pid_t pid, void *userdata)
 {
-	struct discovery *d = userdata;
-	struct process *process = tracker_find(d->tracker, pid);
+	struct inspection *inspection = userdata;
+	struct tracker *tracker = inspection->d->tracker;
+	struct process *process = tracker_find(tracker, pid);
 
-	if (!process || process->partial & 1U << PARTIAL_PATCHED || !reach_inspect(&d->files, pid))
+	if (!process || process->partial & 1U << PARTIAL_PATCHED ||
+	    !reach_inspect(&inspection->looks, pid))
 		return 0;
 	process->partial |= 1U << PARTIAL_PATCHED;
-	notices_partial(&d->tracker->notices, process);
+	notices_partial(&tracker->notices, process);
 	return 0;
 }
 
 /* Hooks may be set at any time. */
 static void inspect_some(struct discovery *d)
 {
+	struct inspection inspection = {.d = d};
 	uint64_t began = clock_monotonic_ns();
 
-	if (!pace_is_due(&d->inspections))
+	if (!pace_is_due(&d->inspections) ||
+	    looks_init(&inspection.looks, d->libraries, d->n_libraries) < 0)
 		return;
-	(void)walk_slice(&d->inspection_walk, look_for_hooks, d);
+	(void)walk_slice(&d->inspection_walk, look_for_hooks, &inspection);
+	looks_done(&inspection.looks);
 	pace_ran(&d->inspections, began, INSPECTION_REST, 0, UINT64_MAX);
 }
 
@@ -798,11 +875,14 @@ static int inspect(pid_t pid, void *userdata)
  */
 static void inspect_all(struct discovery *d)
 {
-	bool is_sure;
+	struct looks looks;
+	bool is_sure = looks_init(&looks, d->libraries, d->n_libraries) == 0;
 
 	for (size_t i = 0; i < d->n_libraries; i++)
 		d->libraries[i]->is_patched = false;
-	is_sure = walk_within(INSPECT_NS, inspect, &d->files) == 0;
+	if (is_sure)
+		is_sure = walk_within(INSPECT_NS, inspect, &looks) == 0;
+	looks_done(&looks);
 	for (size_t i = 0; i < d->n_libraries; i++)
 		d->libraries[i]->is_patched |= !is_sure;
 }

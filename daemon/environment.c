@@ -90,6 +90,8 @@ static int read_from_kernel(pid_t pid, const char *const *names, size_t n, char 
 
 /* What is in the memory. */
 
+#define LOOKED_AT_MAX 20000 /* mappings: more than a server has */
+
 /* The first mapping of a file that may hold `environ`. */
 struct holder {
 	struct procfs_mapping mapping;
@@ -100,6 +102,7 @@ struct holder {
 struct search {
 	ino_t executable;
 	struct holder program, library;
+	size_t looked_at;
 };
 
 static bool is_c_library(const char *path)
@@ -120,6 +123,8 @@ static int on_mapping(const struct procfs_mapping *mapping, void *userdata)
 	bool is_program = mapping->inode && mapping->inode == s->executable;
 	struct holder *holder = is_program ? &s->program : &s->library;
 
+	if (s->looked_at++ == LOOKED_AT_MAX)
+		return -E2BIG;
 	if (mapping->path[0] != '/' || strlen(mapping->path) >= sizeof(holder->path) ||
 	    holder->mapping.inode || !(is_program || is_c_library(mapping->path)))
 		return 0;

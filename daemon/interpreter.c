@@ -11,6 +11,7 @@
 #include "reader.h"
 
 #define CANDIDATES_MAX 8
+#define LOOKED_AT_MAX 20000 /* mappings: more than a server has */
 
 /* A file that may hold an interpreter: the first mapping of it, from which its bias follows. */
 struct candidate {
@@ -20,7 +21,7 @@ struct candidate {
 
 struct search {
 	struct candidate found[CANDIDATES_MAX];
-	size_t n;
+	size_t n, looked_at;
 	ino_t executable; /* may be called anything: Python can be embedded */
 };
 
@@ -37,6 +38,8 @@ static int on_mapping(const struct procfs_mapping *mapping, void *userdata)
 	struct search *s = userdata;
 	struct candidate *c;
 
+	if (s->looked_at++ == LOOKED_AT_MAX)
+		return -E2BIG;
 	if (!mapping->path || mapping->path[0] != '/' || strlen(mapping->path) >= sizeof(c->path) ||
 	    (mapping->inode != s->executable && !looks_like_python(mapping->path)))
 		return 0;

@@ -21,6 +21,7 @@
 #define PIN_ARMING "arming"
 #define PIN_SETTLED "library"
 #define PIN_UNSETTLED "unsettled"
+#define JUST_NOW_S 0.05
 
 size_t library_count(const struct library *library, enum api_family family, enum probe_state state)
 {
@@ -103,15 +104,7 @@ bool library_pin_names(const char *pin_name, dev_t device, ino_t inode)
 	       named_device == device && named_inode == inode;
 }
 
-ino_t library_pin_inode(const char *pin_name)
-{
-	const char *rest = after_state(pin_name);
-	uint64_t inode;
-
-	return rest && sscanf(rest, "%*x_%*x_%" SCNx64 "_", &inode) == 1 ? inode : 0;
-}
-
-/* Without asking the file system, which may not answer. */
+/* The real file as it is now. Here, the file system is not asked, which may not answer. */
 static int look_at(int fd, struct stat *ret)
 {
 	struct statx st;
@@ -124,14 +117,21 @@ static int look_at(int fd, struct stat *ret)
 		.st_size = (off_t)st.stx_size,
 		.st_mtim = {.tv_sec = st.stx_mtime.tv_sec, .tv_nsec = st.stx_mtime.tv_nsec},
 	};
-	return 0;
+	return reader_real_file(0, fd, ret);
+}
+
+/* The time of a change is that of the last tick before. */
+static bool is_just_now(const struct timespec *time)
+{
+	return clock_unix() - ((double)time->tv_sec + (double)time->tv_nsec / 1e9) < JUST_NOW_S;
 }
 
 bool library_is_changed(const struct library *library)
 {
 	struct stat st = {0};
 
-	return look_at(library->fd, &st) < 0 || !library_pin_fits(library->pin_name, &st);
+	return look_at(library->fd, &st) < 0 || !library_pin_fits(library->pin_name, &st) ||
+	       is_just_now(&st.st_mtim);
 }
 
 /* The pin of a link, in its library's folder: by pair, the return first as in `links`. */
@@ -191,6 +191,7 @@ int library_open(const struct probes *probes, bool multi, const struct library_f
 		return -errno;
 	library->device = file->st.st_dev;
 	library->inode = file->st.st_ino;
+	library->mount = file->mount;
 	library->owner = file->owner;
 	library->family = file->family;
 	library->multi = multi;
@@ -380,7 +381,8 @@ struct library *library_leave(struct library *library)
 {
 	link_set_close(&library->links);
 	drop_ones(library);
-	sd_event_source_disable_unref(library->written);
+	for (size_t i = 0; i < LIBRARY_NAMES_MAX; i++)
+		sd_event_source_disable_unref(library->written[i]);
 	cleanup_close(&library->fd);
 	free(library->path);
 	free(library);

@@ -10,10 +10,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/types.h>
 #include <systemd/sd-event.h>
 
 #include "link_set.h"
+#include "mappings.h"
 #include "pins.h"
 #include "probes.h"
 #include "survey.h"
@@ -21,6 +23,8 @@
 #ifndef LIBRARY_ONES_MAX
 #define LIBRARY_ONES_MAX 128 /* processes that are probed one by one; a user's, half of them */
 #endif
+
+#define LIBRARY_NAMES_MAX 8 /* that are watched for writes */
 
 /* A process that is probed by itself. */
 struct library_one {
@@ -31,18 +35,22 @@ struct library_one {
 };
 
 struct library {
-	dev_t device;
+	dev_t device; /* of the real file (real_files.h) */
 	ino_t inode;
-	uid_t owner;     /* as in struct library_file */
+	dev_t mount;     /* as in struct library_file */
+	uid_t owner;     /* likewise */
 	uint64_t holder; /* the process that mapped it first, for whoever counts these; 0: none did
 			  */
 	uint32_t number; /* part of its probes' cookies */
 	enum api_family family;
 	char *path;
-	uint64_t armed_ns;        /* CLOCK_BOOTTIME; 0: by an earlier daemon */
-	uint64_t used_ns;         /* CLOCK_MONOTONIC, when somebody was seen to map it last */
-	int fd;                   /* of the file, for library_is_changed() */
-	sd_event_source *written; /* for whoever watches the file; may be NULL */
+	uint64_t armed_ns; /* CLOCK_BOOTTIME; 0: by an earlier daemon */
+	uint64_t used_ns;  /* CLOCK_MONOTONIC, when somebody was seen to map it last */
+	int fd;            /* of the file, for library_is_changed() */
+	/* For whoever watches the file: through its own name, and through others' (an overlay's);
+	 * may be NULL.
+	 */
+	sd_event_source *written[LIBRARY_NAMES_MAX];
 	struct probe_point points[API_MAX];
 	bool multi;            /* the sort of links */
 	struct link_set links; /* to every process; empty while it is split */
@@ -66,8 +74,10 @@ struct library {
 
 /* A file that may be probed. */
 struct library_file {
-	int fd;         /* stays the caller's, and is not needed afterwards */
-	struct stat st; /* of it */
+	int fd;           /* stays the caller's, and is not needed afterwards */
+	struct stat st;   /* of it, of the real file (reader_real_file()) */
+	bool is_own_name; /* and not one that another file system has for it */
+	dev_t mount;      /* the file system that it was found in: that one, where it is */
 	const char *path;
 	pid_t pid;   /* that has it mapped; 0: none that is known */
 	uid_t owner; /* who can make more of them */
@@ -117,13 +127,12 @@ uint32_t library_pin_number(const char *pin_name);
 /* Whether a pin is that of this file. */
 bool library_pin_fits(const char *pin_name, const struct stat *st);
 
-/* Whether this pin is of the file that a mapping names by device and inode. */
+/* Whether this pin is of the file with these real numbers. */
 bool library_pin_names(const char *pin_name, dev_t device, ino_t inode);
 
-/* The inode that a pin is of. */
-ino_t library_pin_inode(const char *pin_name);
-
-/* Whether the file has been written to since its probes were placed, as far as this host knows. */
+/* Whether the file has been written to since its probes were placed, or a moment ago, as far as
+ * this host knows.
+ */
 bool library_is_changed(const struct library *library);
 
 /* Takes probes out until then (CLOCK_MONOTONIC, but for one at least); returns whether all of them
@@ -140,6 +149,14 @@ struct library *library_leave(struct library *library);
 /* Functions of a family that are in a state; those probed. */
 size_t library_count(const struct library *library, enum api_family family, enum probe_state state);
 size_t library_attached(const struct library *library);
+
+/* Whether a mapping that real_files_each() tells of is one of it. */
+static inline bool library_is_mapped(const struct library *library,
+				     const struct procfs_mapping *mapping)
+{
+	return library->inode == mapping->inode &&
+	       library->device == makedev(mapping->major, mapping->minor);
+}
 
 static inline bool library_is_split(const struct library *library)
 {

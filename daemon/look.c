@@ -2,16 +2,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <unistd.h>
 
 #include "clock.h"
 #include "look.h"
 #include "macro.h"
-#include "mappings.h"
-#include "procfs.h"
-#include "reader.h"
+#include "real_files.h"
 
 #define PIECES_MAX 64 /* mappings of one library in one process */
 
@@ -36,20 +31,6 @@ void looks_done(struct looks *looks)
 	*looks = (struct looks){0};
 }
 
-/* On overlayfs a mapping may name another device than the file's. */
-static bool is_of(const struct library *library, pid_t pid, const struct procfs_mapping *mapping)
-{
-	_cleanup_close_ int fd = -1;
-	struct stat st;
-
-	if (mapping->inode != library->inode)
-		return false;
-	if (makedev(mapping->major, mapping->minor) == library->device)
-		return true;
-	fd = reader_open(pid, mapping, &st);
-	return fd >= 0 && st.st_dev == library->device && st.st_ino == library->inode;
-}
-
 static enum intact worse(enum intact a, enum intact b)
 {
 	return a == INTACT_NO || b == INTACT_YES ? a : b;
@@ -65,10 +46,10 @@ static int on_mapping(const struct procfs_mapping *mapping, void *userdata)
 		struct look *look = &l->looks[i];
 
 		if (!l->libraries[i] || look->pieces > PIECES_MAX ||
-		    !is_of(l->libraries[i], sight->pid, mapping))
+		    !library_is_mapped(l->libraries[i], mapping))
 			continue;
 		if (look->pieces++ == PIECES_MAX)
-			look->found = INTACT_NO;
+			look->found = INTACT_UNKNOWN;
 		else
 			look->found = worse(look->found, intact_look(sight->pid, mapping,
 								     l->libraries[i]->points));
@@ -76,10 +57,10 @@ static int on_mapping(const struct procfs_mapping *mapping, void *userdata)
 	return 0;
 }
 
-static bool is_any_unknown(const struct looks *looks)
+static bool is_any_unread(const struct looks *looks)
 {
 	for (size_t i = 0; i < looks->n; i++)
-		if (looks->looks[i].found == INTACT_UNKNOWN)
+		if (looks->looks[i].found == INTACT_UNKNOWN && looks->looks[i].pieces <= PIECES_MAX)
 			return true;
 	return false;
 }
@@ -95,7 +76,7 @@ static int take(struct looks *looks, pid_t pid)
 	struct sight sight = {.looks = looks, .pid = pid};
 
 	set_all(looks, 0, INTACT_YES);
-	return mappings_each(pid, MAPPINGS_CODE, on_mapping, &sight);
+	return real_files_each(pid, on_mapping, &sight);
 }
 
 /* What was mapped may be gone before its code is read, with the process or by an exec. */
@@ -103,7 +84,7 @@ static void take_surely(struct looks *looks, pid_t pid)
 {
 	int r = take(looks, pid);
 
-	if (r == 0 && is_any_unknown(looks))
+	if (r == 0 && is_any_unread(looks))
 		r = take(looks, pid);
 	if (r == -E2BIG)
 		set_all(looks, 1, INTACT_UNKNOWN);

@@ -25,6 +25,7 @@
 #include "perf_stream.h"
 #include "protocol.h"
 #include "reader.h"
+#include "real_files.h"
 #include "reader_calls.h"
 #include "reload.h"
 #include "return_safety.h"
@@ -331,6 +332,7 @@ static int start(struct daemon *d)
 		return status;
 	raise_descriptor_limit();
 	reader_start();
+	real_files_start();
 	r = server_claim(d->config.socket, &d->server);
 	if (r == -EADDRINUSE) {
 		log_error("%s: another daemon runs there; stop it, or choose another --socket",
@@ -387,6 +389,7 @@ static void stop(struct daemon *d)
 		pins_remove_all(d->pins);
 	d->probes = probes_free(d->probes);
 	d->pins = pins_free(d->pins);
+	real_files_stop();
 	reader_stop();
 	/* Last, for it holds the lock: a successor starts when nothing of us is left. */
 	d->server = server_free(d->server);

@@ -8,7 +8,6 @@
 #include "log.h"
 #include "look.h"
 #include "macro.h"
-#include "mappings.h"
 #include "procfs.h"
 #include "process.h"
 #include "quota.h"
@@ -204,31 +203,16 @@ unsigned int reach_add(struct library *library, pid_t pid)
 	return partial;
 }
 
-struct inspection {
-	const struct file_names *files;
-	pid_t pid;
-	bool is_patched;
-};
-
-static int inspect_mapping(const struct procfs_mapping *mapping, void *userdata)
+bool reach_inspect(struct looks *looks, pid_t pid)
 {
-	struct inspection *i = userdata;
-	const struct file_name *name;
+	bool is_patched = false;
 
-	name = file_names_find(i->files, mapping->major, mapping->minor, mapping->inode);
-	if (!name || !name->library ||
-	    intact_look(i->pid, mapping, name->library->points) != INTACT_NO)
-		return 0;
-	i->is_patched = true;
-	if (library_reaches(name->library, i->pid))
-		name->library->is_patched = true;
-	return 0;
-}
-
-bool reach_inspect(const struct file_names *files, pid_t pid)
-{
-	struct inspection inspection = {.files = files, .pid = pid};
-
-	(void)mappings_each(pid, MAPPINGS_CODE, inspect_mapping, &inspection);
-	return inspection.is_patched;
+	looks_take(looks, pid);
+	for (size_t i = 0; i < looks->n; i++) {
+		if (looks->looks[i].pieces == 0 || looks->looks[i].found != INTACT_NO)
+			continue;
+		is_patched = true;
+		looks->libraries[i]->is_patched |= library_reaches(looks->libraries[i], pid);
+	}
+	return is_patched;
 }

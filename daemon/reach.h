@@ -11,9 +11,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "file_names.h"
-#include "intact.h"
 #include "library.h"
+#include "look.h"
 
 /* What is to be said of a process (bits by enum process_partial). */
 typedef void (*reach_fn)(pid_t pid, unsigned int partial, void *userdata);
@@ -31,9 +30,9 @@ unsigned int reach_add(struct library *library, pid_t pid);
 /* Of one that maps it, and was looked at: `found`. */
 unsigned int reach_attach_one(struct library *library, pid_t pid, enum intact found);
 
-/* Whether the process has written over a function of a library that it maps. Libraries whose probes
- * it has written over are marked as patched.
+/* Whether the process has written over a function of one of the libraries. Those whose probes it
+ * has written over are marked as patched.
  */
-bool reach_inspect(const struct file_names *files, pid_t pid);
+bool reach_inspect(struct looks *looks, pid_t pid);
 
 #endif

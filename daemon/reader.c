@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 
 #include "macro.h"
 #include "reader.h"
 #include "reader_service.h"
+#include "real_files.h"
 
 static uint64_t subject_of_file(uint64_t device, uint64_t inode)
 {
@@ -75,6 +77,23 @@ int reader_open(pid_t pid, const struct procfs_mapping *mapping, struct stat *re
 		return -EBADMSG;
 	*ret = page->open.st;
 	return TAKE_FD(fd);
+}
+
+int reader_real_file(pid_t pid, int fd, struct stat *st)
+{
+	union reader_page *page = reader_service_page();
+	uint32_t magic = 0;
+	int none, r;
+
+	if (!page)
+		return -EAGAIN;
+	r = reader_service_call(READER_show, pid, subject_of_file(st->st_dev, st->st_ino), fd,
+				&none);
+	if (r == 0 && page->show.magic != FUSE_SUPER_MAGIC)
+		r = real_files_at(reader_service_pid(), page->show.address, st, &magic);
+	if (r < 0)
+		return r;
+	return page->show.magic == FUSE_SUPER_MAGIC || magic == FUSE_SUPER_MAGIC ? -EMEDIUMTYPE : 0;
 }
 
 /* An index that the reader tells is not used unseen. */

@@ -41,6 +41,13 @@ struct reader_open {
 	struct stat st;
 };
 
+/* The file whose descriptor goes with the call is mapped into the reader, until the next such call.
+ */
+struct reader_show {
+	uint64_t address;
+	uint32_t magic; /* of its file system, linux/magic.h */
+};
+
 /* What a library exports, of the file whose descriptor goes with the call. */
 struct reader_survey {
 	enum api_family family;
@@ -80,6 +87,7 @@ struct reader_boards {
 #define READER_CALLS(X) \
 	X(memory)       \
 	X(open)         \
+	X(show)         \
 	X(survey)       \
 	X(symbol)       \
 	X(exports)      \

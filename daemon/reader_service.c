@@ -173,6 +173,11 @@ union reader_page *reader_service_page(void)
 	return NULL;
 }
 
+pid_t reader_service_pid(void)
+{
+	return reader.is_started ? reader.pid : getpid();
+}
+
 static void shun(struct table *t, uint64_t key, uint64_t pause_ns)
 {
 	uint64_t now = clock_monotonic_ns();

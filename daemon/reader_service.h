@@ -27,4 +27,7 @@ union reader_page *reader_service_page(void);
  */
 int reader_service_call(enum reader_call call, pid_t pid, uint64_t subject, int fd, int *ret_fd);
 
+/* Whose memory shows what READER_show has mapped. */
+pid_t reader_service_pid(void);
+
 #endif

@@ -6,7 +6,7 @@
 
 #include "clock.h"
 #include "macro.h"
-#include "mappings.h"
+#include "real_files.h"
 #include "reaping.h"
 
 /* As far as this host knows: a file system that does not answer must not hold us up. */
@@ -27,7 +27,7 @@ static void note_mount(const char *line, struct library *const *libraries, size_
 	if (sscanf(line, "%*d %*d %u:%u", &major, &minor) != 2)
 		return;
 	for (size_t i = 0; i < n; i++)
-		is_mounted[i] |= libraries[i]->device == makedev(major, minor);
+		is_mounted[i] |= libraries[i]->mount == makedev(major, minor);
 }
 
 /* Where that cannot be read, or was read lately, all of them are taken to be. */
@@ -48,13 +48,12 @@ static void find_mounted(struct reaping *r, uint64_t now, struct library *const 
 		note_mount(line, libraries, n, is_mounted);
 }
 
-void reaping_begin(struct reaping *r, const struct file_names *files,
-		   struct library *const *libraries, size_t n, bool is_crowded)
+void reaping_begin(struct reaping *r, struct library *const *libraries, size_t n, bool is_crowded)
 {
 	uint64_t now = clock_monotonic_ns();
 	bool is_mounted[LIBRARIES_MAX];
 
-	*r = (struct reaping){.files = files, .mounts_due_ns = r->mounts_due_ns};
+	*r = (struct reaping){.mounts_due_ns = r->mounts_due_ns};
 	find_mounted(r, now, libraries, n, is_mounted);
 	for (size_t i = 0; i < n; i++) {
 		struct library *library = libraries[i];
@@ -74,28 +73,19 @@ void reaping_spare(struct reaping *r, struct library *library)
 			r->candidates[i] = r->candidates[--r->n];
 }
 
-/* A mapping may name another device or inode than fstat does: under these it has been seen before,
- * or else it may be any with the inode.
- */
 static int spare_mapped(const struct procfs_mapping *mapping, void *userdata)
 {
 	struct reaping *r = userdata;
-	const struct file_name *name;
 
-	name = file_names_find(r->files, mapping->major, mapping->minor, mapping->inode);
-	if (name && name->library) {
-		reaping_spare(r, name->library);
-		return r->n == 0;
-	}
 	for (size_t i = r->n; i-- > 0;)
-		if (r->candidates[i]->inode == mapping->inode)
+		if (library_is_mapped(r->candidates[i], mapping))
 			reaping_spare(r, r->candidates[i]);
 	return r->n == 0;
 }
 
 static int spare_used(pid_t pid, void *userdata)
 {
-	return mappings_each(pid, MAPPINGS_CODE, spare_mapped, userdata) == 1;
+	return real_files_each(pid, spare_mapped, userdata) == 1;
 }
 
 bool reaping_go_on(struct reaping *r)

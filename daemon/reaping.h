@@ -11,7 +11,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "file_names.h"
 #include "library.h"
 #include "quota.h"
 #include "walk.h"
@@ -21,7 +20,6 @@
 #endif
 
 struct reaping {
-	const struct file_names *files;
 	struct library *candidates[LIBRARIES_MAX];
 	size_t n;
 	uint64_t mounts_due_ns; /* CLOCK_MONOTONIC: then it is looked what is mounted here */
@@ -30,8 +28,7 @@ struct reaping {
 };
 
 /* Chooses candidates. is_crowded: some owner waits for room. */
-void reaping_begin(struct reaping *r, const struct file_names *files,
-		   struct library *const *libraries, size_t n, bool is_crowded);
+void reaping_begin(struct reaping *r, struct library *const *libraries, size_t n, bool is_crowded);
 
 /* Goes on. Returns whether it is over. */
 bool reaping_go_on(struct reaping *r);

@@ -123,7 +123,7 @@ lint: lint-format lint-tidy
 lint-format:
 	$(call say,FORMAT,check)clang-format --dry-run -Werror $(C_FILES)
 
-lint-tidy: $(TOP)/gen/srtleak.skel.h
+lint-tidy: $(SKELETONS)
 	$(call say,TIDY,sources)printf '%s\n' $(wildcard daemon/*.c cli/*.c cli/*/*.c) | \
 		xargs -P $(shell nproc) -n 8 sh -c \
 		'clang-tidy --quiet "$$@" -- -std=gnu11 $(CPPFLAGS) 2>&1' sh

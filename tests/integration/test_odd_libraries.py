@@ -220,7 +220,7 @@ def can_overlay(tmp_path):
 @pytest.mark.parametrize("first", ["daemon", "processes"])
 def test_overlays_of_one_library(start_daemon, workload, tmp_path, private_libraries, first):
     """Each overlay, and what lies below, is a file of its own to those who look from outside; it is
-    one file to the kernel, which then has a probe of each in one place."""
+    one file to the kernel, and is probed once."""
     need(can_overlay(tmp_path), "the right to mount overlays")
     lower, one, two = private_libraries("lower"), tmp_path / "one", tmp_path / "two"
     ledgers = [tmp_path / f"ledger{n}" for n in range(3)]
@@ -236,8 +236,9 @@ def test_overlays_of_one_library(start_daemon, workload, tmp_path, private_libra
     if first == "daemon":
         for process in processes:
             step_to(process, "loaded")
-    files = {str(folder / name) for folder in (one, two, lower) for name in (DRIVER, RUNTIME)}
-    wait_until(lambda: files <= binaries(daemon), "each of them is probed")
+    for name in (DRIVER, RUNTIME):
+        files = {str(folder / name) for folder in (one, two, lower)}
+        wait_until(lambda f=files: f & binaries(daemon), "it is probed")
 
     for phase, count in (("allocated", COUNT), ("freed", 0)):
         for process in processes:
@@ -250,12 +251,13 @@ def test_overlays_of_one_library(start_daemon, workload, tmp_path, private_libra
     assert status["calls"]["allocs_seen"] == status["calls"]["frees_matched"] == 3 * COUNT
     assert status["calls"]["frees_unknown"] == status["calls"]["superseded"] == 0
     assert lost(daemon, "lost_return") == lost(daemon, "return_without_entry") == 0
+    assert len([path for path in binaries(daemon) if str(tmp_path) in path]) == 2
 
 
 @pytest.mark.parametrize("ended", ["replicas", "containers"])
 def test_overlays_that_are_gone(start_daemon, workload, tmp_path, private_libraries, ended):
-    """Their probes do not stay for ever, as the kernel runs them for all who use what lies below.
-    One replica that goes on has the inode number of all of them."""
+    """Their probes stay for as long as one of them is used, and not for ever, as that would keep a
+    file system that nobody has mounted any more."""
     need(can_overlay(tmp_path), "the right to mount overlays")
     lower = private_libraries("lower")
     daemon = start_daemon(libraries=(), binary=NARROW)
@@ -265,17 +267,65 @@ def test_overlays_that_are_gone(start_daemon, workload, tmp_path, private_librar
     ]
     for user in users:
         step_to(user, "loaded")
-    files = [str(tmp_path / name / RUNTIME) for name in ("a", "b", "c")]
-    wait_until(lambda: set(files) <= binaries(daemon), "each of them is probed")
+    files = {str(tmp_path / name / RUNTIME) for name in ("a", "b", "c")}
+    wait_until(lambda: files & binaries(daemon), "it is probed")
     stays = users.pop() if ended == "replicas" else None
     for user in users:
         user.kill()
-    gone = set(files[:2] if stays else files)
-    wait_until(lambda: not gone & binaries(daemon), "the probes are out")
     if stays:
-        assert files[2] in binaries(daemon)
+        of_another = overlay_user(
+            workload, private_libraries("another"), tmp_path / "d", tmp_path / "ledger-d"
+        )
+        step_to(of_another, "loaded")
+        its = str(tmp_path / "d" / RUNTIME)
+        wait_until(lambda: its in binaries(daemon), "it is probed")
+        of_another.kill()
+        wait_until(lambda: its not in binaries(daemon), "its probes are out")
         step_to(stays, "allocated")
         count_is(daemon, stays.pid, COUNT)
+        stays.kill()
+    wait_until(lambda: not files & binaries(daemon), "the probes are out")
+
+
+def writable_overlay_user(workload, tmp_path, libraries, where):
+    """The same with a layer above that takes writes; the libraries lie there, or below."""
+    layers = {name: tmp_path / "layers" / name for name in ("lower", "upper", "work", "merged")}
+    for folder in layers.values():
+        folder.mkdir(parents=True)
+    for path in libraries.iterdir():
+        shutil.copy2(path, layers[where])
+    options = ",".join(f"{name}dir={layers[name]}" for name in ("lower", "upper", "work"))
+    leak = f"exec {LEAK} --step --then-free {COUNT} {SIZE}"
+    script = f"read line && mount -t overlay overlay -o {options} {layers['merged']} && {leak}"
+    merged = layers["merged"]
+    user = workload("unshare", "-m", "sh", "-c", script, SIMCUDA_DIR=str(merged))
+    return user, layers[where], merged
+
+
+@pytest.mark.parametrize("where", ["lower", "upper"])
+def test_write_to_an_overlay(start_daemon, workload, tmp_path, private_libraries, where):
+    """Who writes to what lies below gets a copy of it, and the others' file is as it was; what lies
+    above is what is probed."""
+    need(can_overlay(tmp_path), "the right to mount overlays")
+    daemon = start_daemon(libraries=())
+    culprit, libraries, merged = writable_overlay_user(
+        workload, tmp_path, private_libraries(), where
+    )
+    step_to(culprit, "loaded")
+    wait_until(lambda: str(merged / RUNTIME) in binaries(daemon), "it is found and probed")
+    other = overlay_user(workload, libraries, None, tmp_path / "ledger")
+    step_to(other, "loaded")
+    with open(f"/proc/{culprit.pid}/root{merged}/{RUNTIME}", "r+b") as file:
+        byte = file.read(1)
+        file.seek(0)
+        file.write(byte)
+    if where == "upper":
+        wait_until(lambda: "is being overwritten" in daemon.log(), "its probes are taken out")
+        return
+    for phase, count in (("allocated", COUNT), ("freed", 0)):
+        step_to(other, phase)
+        count_is(daemon, other.pid, count)
+    assert "is being overwritten" not in daemon.log()
 
 
 # A library that changes below its probes.

@@ -151,6 +151,16 @@ end_leak() {
 	expect "$1" "nothing listed, no entry left" nobody_listed
 }
 
+tells_real_files() {
+	! grep -q 'which file an overlay shows' /tmp/daemon.log
+}
+
+check_files() {
+	if is_since 6 1; then
+		expect files "the kernel is asked which files are mapped" tells_real_files
+	fi
+}
+
 check_counts() {
 	start_leak --at-once --ledger /tmp/ledger "$BLOCKS" 4096
 	eventually said allocated
@@ -255,6 +265,7 @@ check_mode() {
 		return
 	fi
 	report load pass "$links links"
+	check_files
 	check_counts
 	check_threads
 	check_free

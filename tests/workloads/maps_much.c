@@ -3,7 +3,7 @@
  *
  * usage: maps_much MAPPINGS PROCESSES FILE
  *
- * Maps the file's first two pages, executable, in turns, so that no two neighbours become one.
+ * Maps the file's first and third page, executable, in turns, so that no two neighbours become one.
  * Then makes that many processes that share this memory (CLONE_VM) and do nothing.
  * When all are there it prints {"pid":N,"mappings":N}; at the end of stdin all end.
  */
@@ -34,7 +34,7 @@ static unsigned long map_all(unsigned long count, const char *path)
 		die(path);
 	for (; n < count; n++)
 		if (mmap(NULL, PAGE, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd,
-			 (off_t)(n % 2 * PAGE)) == MAP_FAILED)
+			 (off_t)(n % 2 * 2 * PAGE)) == MAP_FAILED)
 			break;
 	close(fd);
 	return n;

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
+/* What bpf/files.bpf.c tells of a mapping, and is told. */
+#ifndef SRTLEAK_MAPPED_FILE_H
+#define SRTLEAK_MAPPED_FILE_H
+
+#include <linux/types.h>
+
+/* One mapping of a file. The file is the one whose pages are mapped: where file systems are laid
+ * over each other, that of the lowest, which is also where the kernel places probes.
+ */
+struct mapped_file {
+	__u64 start, end; /* addresses */
+	__u64 page;       /* where in the file it begins, in pages */
+	__u64 inode;
+	__u64 size;     /* of the file, bytes */
+	__u64 mtime_ns; /* since 1970; 0: this kernel's is not known */
+	__u32 device;   /* as the kernel has it: 20 bits of minor number */
+	__u32 magic;    /* of its file system, linux/magic.h */
+};
+
+/* Which are told of. */
+struct mapped_wanted {
+	__u64 address; /* the mapping that has it in it; 0: those that are executable */
+	__u32 thread;
+	__u32 others; /* out: mappings of other threads that were gone through */
+};
+
+#endif
