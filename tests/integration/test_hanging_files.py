@@ -108,6 +108,20 @@ def test_library_in_one_that_answers(hanging, daemon, workload, tmp_path):
     assert "(FUSE)" in daemon.log()
 
 
+def test_library_in_an_overlay_of_one(hanging, daemon, workload, tmp_path):
+    """Its file system is the overlay to who asks it, and FUSE to the kernel."""
+    merged, empty = tmp_path / "merged", tmp_path / "empty"
+    merged.mkdir()
+    empty.mkdir()
+    mount = f"mount -t overlay overlay -o lowerdir={hanging.path}:{empty} {merged}"
+    wrapper = ("unshare", "-m", "sh", "-c", f'{mount} && exec "$@"', "sh")
+    user = Puppet.start(workload, tmp_path / "a", wrapper=wrapper, SIMCUDA_DIR=str(merged))
+    wait_until(lambda: partial(daemon, user.pid) == ["file_system"], "it is found")
+    user.cudaMalloc(OUT, MIB)
+    assert daemon.allocs(user.pid) == []
+    assert not [p for p in daemon.ctl("status")["probes"] if str(merged) in p["binary"]]
+
+
 def test_library_in_one_that_is_named(hanging, start_daemon):
     """Nor is it where nobody maps it yet."""
     daemon = start_daemon(libraries=(str(hanging.path / "libcuda.so.1"),))
