@@ -15,26 +15,6 @@
 
 #define UPROBE_PMU "/sys/bus/event_source/devices/uprobe/"
 
-int link_multi_supported(void)
-{
-	const struct bpf_insn program[] = {
-		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
-		{.code = BPF_JMP | BPF_EXIT},
-	};
-	LIBBPF_OPTS(bpf_prog_load_opts, options,
-		    .expected_attach_type = UAPI_BPF_TRACE_UPROBE_MULTI);
-	_cleanup_close_ int program_fd = -1, link = -1;
-	const unsigned long offset = 0;
-
-	program_fd = bpf_prog_load(BPF_PROG_TYPE_KPROBE, NULL, "GPL", program, ARRAY_SIZE(program),
-				   &options);
-	if (program_fd < 0)
-		return -errno;
-	/* A directory is no file to probe: kernels that know the link type say so with EBADF. */
-	link = link_multi(program_fd, "/", false, &offset, NULL, 1, LINK_EVERY_PROCESS);
-	return link >= 0 || link == -EBADF;
-}
-
 static int make_multi(int program_fd, const char *path, bool at_return,
 		      const unsigned long *offsets, const uint64_t *cookies, uint32_t n, pid_t pid)
 {
@@ -76,6 +56,28 @@ static bool means_process(int program_fd)
 	if (link >= 0)
 		close(link);
 	return link == -ESRCH;
+}
+
+int link_multi_supported(void)
+{
+	const struct bpf_insn program[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, options,
+		    .expected_attach_type = UAPI_BPF_TRACE_UPROBE_MULTI);
+	_cleanup_close_ int program_fd = -1, link = -1;
+	const unsigned long offset = 0;
+
+	program_fd = bpf_prog_load(BPF_PROG_TYPE_KPROBE, NULL, "GPL", program, ARRAY_SIZE(program),
+				   &options);
+	if (program_fd < 0)
+		return -errno;
+	/* A directory is no file to probe: kernels that know the link type say so with EBADF. */
+	link = make_multi(program_fd, "/", false, &offset, NULL, 1, LINK_EVERY_PROCESS);
+	if (link < 0 && link != -EBADF)
+		return LINK_MULTI_NONE;
+	return means_process(program_fd) ? LINK_MULTI_FULL : LINK_MULTI_FOR_ALL;
 }
 
 int link_multi(int program_fd, const char *path, bool at_return, const unsigned long *offsets,

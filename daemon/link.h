@@ -11,9 +11,14 @@
 
 #define LINK_EVERY_PROCESS 0
 
-/* Whether this kernel has uprobe multi links (6.6). Returns 1, 0, or a negative errno where even
+/* What uprobe multi links of this kernel do (enum link_multi_support); a negative errno where even
  * the test program could not be loaded.
  */
+enum link_multi_support {
+	LINK_MULTI_NONE,    /* there are none, as before 6.6 */
+	LINK_MULTI_FOR_ALL, /* those to one process miss its threads, as before 6.10 */
+	LINK_MULTI_FULL,
+};
 int link_multi_supported(void);
 
 /* One uprobe multi link to n places; needs a program loaded for it. pid: only in that process, or

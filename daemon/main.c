@@ -124,6 +124,12 @@ static int choose_links(struct daemon *d)
 		log_warning("without CAP_SYS_PTRACE most processes cannot be read: no names of "
 			    "Python functions, no libraries found by their mapping");
 	d->multi = supported && d->config.attach != ATTACH_PERF;
+	if (supported == LINK_MULTI_FOR_ALL && d->config.attach == ATTACH_AUTO &&
+	    capability_can_probe(false)) {
+		log_info("multi links of this kernel to one process miss its threads (Linux 6.6 to "
+			 "6.9): perf links are used");
+		d->multi = false;
+	}
 	return -1;
 }
 

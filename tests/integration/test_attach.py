@@ -4,9 +4,10 @@ import os
 import pathlib
 import shutil
 import signal
+import subprocess
 
 import pytest
-from conftest import LEAK, SIM, as_entries, count_is, read_ledger, step_to, wait_until
+from conftest import LEAK, SIM, as_entries, count_is, need, read_ledger, step_to, wait_until
 from puppet import Puppet, partial
 
 RUNS = 100
@@ -405,3 +406,17 @@ def test_more_libraries_than_are_probed(start_daemon, workload, tmp_path):
     assert of_the_process == (LIBRARIES_MAX - (entry["used"] - of_the_process)) // 2
     assert "limit" in daemon.process_row(process.pid)["partial"]
     assert_tracks(daemon, workload)
+
+
+@pytest.mark.parametrize("permitted", [True, False], ids=["root", "service"])
+def test_links_that_miss_threads(start_daemon, tmp_path, permitted):
+    """Linux 6.6 to 6.9, as the daemon sees them: a link may be made to a thread's number."""
+    source, library = tmp_path / "gettid.c", tmp_path / "gettid.so"
+    source.write_text("#include <unistd.h>\npid_t gettid(void) { return getpid(); }\n")
+    need(shutil.which("gcc"), "gcc, to build a library")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
+    preload = ("env", f"LD_PRELOAD={library}", "ASAN_OPTIONS=verify_asan_link_order=0")
+    wrapper = preload if permitted else SERVICE + preload
+    daemon = start_daemon(wrapper=wrapper, libraries=())
+    assert ("miss its threads" in daemon.log()) == permitted
+    assert f"tracking with {'perf' if permitted else 'multi'} links" in daemon.log()
