@@ -179,11 +179,14 @@ static bool find_pod(struct part part, char ret[POD_UID_MAX + 1])
 	split_scope(&part, &id);
 	take_suffix(&part, ".slice");
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
-		size_t before = part.size - sizes[i];
-		struct part uid = {part.text + before, sizes[i]}, kind = {part.text, before};
+		struct part uid = {.size = sizes[i]}, kind = part;
 
-		if (part.size < sizes[i] || !(is_uuid(uid) || is_hash(uid)) ||
-		    !take_suffix(&kind, "pod") || (kind.size > 0 && !take_suffix(&kind, "-")))
+		if (part.size < sizes[i])
+			continue;
+		kind.size -= sizes[i];
+		uid.text = kind.text + kind.size;
+		if (!(is_uuid(uid) || is_hash(uid)) || !take_suffix(&kind, "pod") ||
+		    (kind.size > 0 && !take_suffix(&kind, "-")))
 			continue;
 		memcpy(ret, uid.text, uid.size);
 		ret[uid.size] = '\0';

@@ -12,7 +12,7 @@
 #define CACHE_CODES_MAX 16384
 #define CACHE_BYTES_MAX (16U << 20)
 
-#define WALK_STEPS_MAX 4096 /* interpreters and threads together */
+#define WALK_STEPS_MAX 1024 /* interpreters and threads together, in all attempts */
 #define WALK_ATTEMPTS 8
 #define TSTATE_READ 192 /* bytes of a thread state that have all its fields, any version */
 
@@ -139,10 +139,10 @@ static int walk_threads(const struct python *py, uint64_t interp, struct walk *w
 	return 0;
 }
 
-static int walk_interpreters(const struct python *py)
+static int walk_interpreters(const struct python *py, unsigned int *steps)
 {
 	const struct python_layout *layout = py->layout;
-	struct walk walk = {};
+	struct walk walk = {.steps = *steps};
 	uint64_t interp;
 	int r;
 
@@ -151,6 +151,7 @@ static int walk_interpreters(const struct python *py)
 		return r;
 	while (interp && walk.steps++ < WALK_STEPS_MAX) {
 		r = walk_threads(py, interp, &walk);
+		*steps = walk.steps;
 		if (r < 0)
 			return r;
 		r = remote_read_u64(py->pid, interp + layout->interp_next, &interp);
@@ -164,11 +165,12 @@ static int walk_interpreters(const struct python *py)
 
 int python_validate(struct python *py)
 {
-	int r = 0;
+	unsigned int steps = 0;
+	int r = -EBADMSG;
 
 	/* threads that come and go meanwhile look like a layout that does not fit: try again */
-	for (int i = 0; i < WALK_ATTEMPTS; i++) {
-		r = walk_interpreters(py);
+	for (int i = 0; i < WALK_ATTEMPTS && steps < WALK_STEPS_MAX; i++) {
+		r = walk_interpreters(py, &steps);
 		if (r != -EBADMSG && r != -EFAULT)
 			return r;
 	}

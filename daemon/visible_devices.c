@@ -142,12 +142,16 @@ static bool is_instance(struct entry entry)
  */
 static enum taken take_instance(struct list *list, struct entry entry)
 {
-	struct entry rest = {entry.text + GPU_UUID_PREFIX, entry.size - GPU_UUID_PREFIX};
-	bool of_gpu = rest.size > GPU_UUID_PREFIX && strncmp(rest.text, "GPU-", 4) == 0;
+	struct entry rest = entry;
 	char uuid[GPU_UUID_SIZE] = "";
+	bool of_gpu;
 
-	if (list->ret->n == INSTANCES_VISIBLE || rest.size == 0)
+	if (list->ret->n == INSTANCES_VISIBLE || entry.size <= GPU_UUID_PREFIX ||
+	    strncmp(entry.text, "MIG-", GPU_UUID_PREFIX) != 0)
 		return ENDED;
+	rest.text += GPU_UUID_PREFIX;
+	rest.size -= GPU_UUID_PREFIX;
+	of_gpu = rest.size > GPU_UUID_PREFIX && strncmp(rest.text, "GPU-", GPU_UUID_PREFIX) == 0;
 	if (of_gpu) {
 		rest.text += GPU_UUID_PREFIX;
 		rest.size -= GPU_UUID_PREFIX;

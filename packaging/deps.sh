@@ -11,7 +11,7 @@ packages="
 	libseccomp-dev
 	libncurses-dev tmux
 	libcmocka-dev python3 python3-pytest python3-yaml python3.11
-	clang-format clang-tidy
+	clang-format clang-tidy cppcheck
 	prometheus
 	scdoc mandoc debhelper lintian blhc systemd
 "

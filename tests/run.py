@@ -118,12 +118,22 @@ def pytest(paths, build):
 
 def lint():
     total, told = Sum(), ""
-    for target in ("lint-format", "lint-tidy"):
+    for target in ("lint-format", "lint-tidy", "lint-cppcheck"):
         result = run(["make", target])
         if result.returncode != 0:
             told += result.stdout
         total += Sum(passed=int(result.returncode == 0), failed=int(result.returncode != 0))
     return total, told
+
+
+def fuzz():
+    """A short run of each target, which finds what was broken, and little that is new."""
+    result = run([ROOT / "tests" / "fuzz" / "run.py", "--runs", "20000"])
+    found = len(re.findall(r"  a failure, below$", result.stdout, re.MULTILINE))
+    passed = len(re.findall(r"  nothing$", result.stdout, re.MULTILINE))
+    if passed == 0 or (result.returncode != 0 and found == 0):
+        found = max(found, 1)
+    return Sum(passed=passed, failed=found), result.stdout if found else ""
 
 
 def without(directory, *files):
@@ -155,6 +165,7 @@ E2E_ONCE = [
 # These place no probes: they run beside the others.
 BESIDE = [
     ("lint", lint),
+    ("fuzz", fuzz),
     ("packaging", lambda: pytest(["tests/packaging"], BUILD)),
     ("unit", lambda: unit(BUILD)),
     ("unit, sanitized", lambda: unit(BUILD / "sanitize")),

@@ -43,6 +43,23 @@ $(B)/unit/%: tests/unit/%.c $(LIBRARY) | $(B)/unit/
 	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -I. -Itests/simcuda -MMD -MP $< $(LIBRARY) \
 		-Wl,--as-needed $(LDFLAGS) $(DAEMON_LIBS) -lcmocka -lm -ldl -lpthread -o $@
 
+# Fuzz targets: the daemon's objects once more, with what libFuzzer needs to see. FUZZ="--seconds N"
+FUZZ_SAFETY := -fno-omit-frame-pointer -fsanitize=fuzzer-no-link$(comma)address$(comma)undefined \
+	-fno-sanitize-recover=undefined
+FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,$(TOP)/fuzz/%,$(wildcard tests/fuzz/*.c))
+
+$(TOP)/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(LIBRARY) | $(TOP)/fuzz/
+	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -I. -fsanitize=fuzzer $< $(LIBRARY) $(DAEMON_LIBS) -o $@
+
+fuzz-targets: $(FUZZ_TARGETS)
+
+fuzz-programs:
+	$(MAKE) TOP=build/fuzz CC=$(CLANG) WARNINGS="-Wall -Wextra" SAFETY="$(FUZZ_SAFETY)" SANITIZE= fuzz-targets
+
+fuzz: deps
+	$(MAKE) fuzz-programs
+	tests/fuzz/run.py $(FUZZ)
+
 # Measurements; nothing in them passes or fails. What is called is compiled like simulated CUDA, so
 # that it begins with `push` and has frame pointers.
 BENCH := $(addprefix $(TOP)/bench/,armed flood pairs pairs.so functions.so)
@@ -116,9 +133,10 @@ soak: deps
 check: deps
 	$(MAKE) tests
 	$(MAKE) tests SANITIZE=1
+	$(MAKE) fuzz-programs
 	tests/run.py
 
-lint: lint-format lint-tidy
+lint: lint-format lint-tidy lint-cppcheck
 
 lint-format:
 	$(call say,FORMAT,check)clang-format --dry-run -Werror $(C_FILES)
@@ -128,4 +146,15 @@ lint-tidy: $(SKELETONS)
 		xargs -P $(shell nproc) -n 8 sh -c \
 		'clang-tidy --quiet "$$@" -- -std=gnu11 $(CPPFLAGS) 2>&1' sh
 
-.PHONY: fixtures small large bench bench-programs matrix system tests soak check lint lint-format lint-tidy
+# It does not know the cleanup attribute (memleak, resourceLeak: LeakSanitizer does the work), nor
+# macros of libraries.
+lint-cppcheck: $(SKELETONS)
+	$(call say,CPPCHECK,sources)cppcheck -j$(shell nproc) --quiet --std=c11 --error-exitcode=1 \
+		--enable=warning,performance,portability --suppress=missingIncludeSystem \
+		--suppress=memleak --suppress=resourceLeak \
+		'-DLIBBPF_OPTS(type,name,...)=struct type name = {}' \
+		'-DLIST_HEAD(name,type)=struct {struct type *first;}' \
+		'-DLIST_ENTRY(type)=struct {struct type *next;}' \
+		-D_GNU_SOURCE -D__x86_64__ -Iinclude -I$(TOP)/gen daemon cli
+
+.PHONY: lint-cppcheck fixtures fuzz fuzz-programs fuzz-targets small large bench bench-programs matrix system tests soak check lint lint-format lint-tidy

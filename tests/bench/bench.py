@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """All measurements, one after the other; the table comes at the end, as Markdown.
 
-usage: bench.py [NAME...]   default all: pair_cost contention intake slowdown scale restart scrape
+usage: bench.py [NAME...]   default all: pair_cost latency contention intake slowdown scale
+                          restart scrape
 
 Nothing here passes or fails. What is going on is told on stderr.
 """
@@ -14,6 +15,7 @@ import time
 
 import contention
 import intake
+import latency
 import pair_cost
 import restart
 import scale
@@ -23,6 +25,7 @@ from bench_tools import print_table
 
 MEASURES = {
     "pair_cost": ("Cost of an allocation and its free", pair_cost.measure),
+    "latency": ("Time of a call", latency.measure),
     "contention": ("Contention", contention.measure),
     "intake": ("From the ring into the tables", intake.measure),
     "slowdown": ("Throughput of a target", slowdown.measure),

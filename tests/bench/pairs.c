@@ -11,6 +11,9 @@
  *  pairs WHICH COUNT THREADS    allocates and frees COUNT times on each thread, in frames DEPTH
  *                               deep; WHICH numbers the libraries from 0
  *                               {"wall_ns":N,"cpu_ns":N}, the latter of all threads together
+ *  latency WHICH COUNT THREADS  takes the time of each of COUNT such pairs on the first thread,
+ * while THREADS more call as fast as they can
+ *                               {"p50":N,"p99":N,"p999":N,"max":N}, nanoseconds
  *  hold WHICH COUNT             allocates so many blocks and keeps them; {}
  *  paced WHICH RATE MS          works for so many milliseconds of its processor time, and allocates
  *                               and frees RATE times a second meanwhile; {"units":N,"cpu_ns":N}
@@ -179,6 +182,63 @@ static void together(const struct library *library, unsigned long pairs, unsigne
 	printf("{\"wall_ns\":%ju,\"cpu_ns\":%ju}\n", (uintmax_t)wall, (uintmax_t)cpu);
 }
 
+struct load {
+	const struct library *library;
+	unsigned long depth;
+	bool is_over;
+};
+
+static void *keep_calling(void *arg)
+{
+	struct load *load = arg;
+
+	while (!__atomic_load_n(&load->is_over, __ATOMIC_RELAXED))
+		call_below(load->depth, load->library, 1);
+	return NULL;
+}
+
+static int compare_times(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void take_times(const struct library *library, unsigned long count, unsigned long depth)
+{
+	uint64_t *times = calloc(count, sizeof(*times));
+
+	if (!times)
+		die("latency", "no memory");
+	call_below(depth, library, WARM_UP);
+	for (unsigned long i = 0; i < count; i++) {
+		uint64_t start = clock_ns(CLOCK_MONOTONIC);
+
+		call_below(depth, library, 1);
+		times[i] = clock_ns(CLOCK_MONOTONIC) - start;
+	}
+	qsort(times, count, sizeof(*times), compare_times);
+	printf("{\"p50\":%ju,\"p99\":%ju,\"p999\":%ju,\"max\":%ju}\n", (uintmax_t)times[count / 2],
+	       (uintmax_t)times[count * 99 / 100], (uintmax_t)times[count * 999 / 1000],
+	       (uintmax_t)times[count - 1]);
+	free(times);
+}
+
+static void latency(const struct library *library, unsigned long count, unsigned long depth,
+		    unsigned long threads)
+{
+	struct load load = {.library = library, .depth = depth};
+	pthread_t ids[THREADS_MAX];
+
+	for (unsigned long i = 0; i < threads; i++)
+		if (pthread_create(&ids[i], NULL, keep_calling, &load))
+			die("pthread_create", "failed");
+	take_times(library, count, depth);
+	__atomic_store_n(&load.is_over, true, __ATOMIC_RELAXED);
+	for (unsigned long i = 0; i < threads; i++)
+		pthread_join(ids[i], NULL);
+}
+
 static void work_unit(uint64_t *state)
 {
 	for (int i = 0; i < UNIT_STEPS; i++) {
@@ -218,6 +278,9 @@ static void answer(const char *line, unsigned long depth)
 			alone(&libraries[which], count, depth);
 		else
 			together(&libraries[which], count, depth, (unsigned int)more);
+	} else if (sscanf(line, "latency %*u %lu %lu", &count, &more) == 2 && count >= 1 &&
+		   more <= THREADS_MAX) {
+		latency(&libraries[which], count, depth, more);
 	} else if (sscanf(line, "paced %*u %lu %lu", &count, &more) == 2) {
 		paced(&libraries[which], count, more, depth);
 	} else if (sscanf(line, "hold %*u %lu", &count) == 1) {

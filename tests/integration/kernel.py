@@ -63,7 +63,8 @@ def map_entries(pid, name):
 def set_last_image(pid, number):
     """As if the daemon's probes had numbered so many images."""
     names = {o["id"]: o.get("name") or "" for o in bpftool("map", "show")}
-    (bss,) = [i for kind, i in held_by(pid) if kind == "map" and names.get(i, "").endswith(".bss")]
+    ours = {i for kind, i in held_by(pid) if kind == "map" and names.get(i, "") == "srtleak_.bss"}
+    (bss,) = ours
     (row,) = bpftool("map", "dump", "id", bss)
     (variables,) = [v for v in row["formatted"]["value"][".bss"] if "last_image" in v]
     value = bytearray(int(byte, 16) for byte in row["value"])

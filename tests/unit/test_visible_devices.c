@@ -116,6 +116,7 @@ static const struct sample {
 	{"MIG-" A "/1/2", SPLIT, false, "MIG-" A "/1/2"},
 	{"MIG-" A "/13/0,MIG-" A "/7/0", SPLIT, false, "MIG-" A "/13/0"},
 	{"MIG-5c9d", SPLIT, false, "?"},
+	{"MIG-5c9d,1", SPLIT, false, "?"},
 	{"MIG-" A, SPLIT, false, "?"},
 	{"MIG-" A "/1", SPLIT, false, "?"},
 	{"MIG-" A "/1/2/3", SPLIT, false, "?"},
