@@ -7,7 +7,8 @@ usage: latency.py [ROUNDS]   default 10
 One thread takes the time of each of its allocations with its free, below a stack of 20 frames, while
 others do nothing or call as fast as they can. Compared is a library that the daemon probes with one
 that it does not, in turn. Percentiles are medians of the rounds, the maximum is that of all. Times are
-the clock's, so the worst of them are those in which another had the processor, with probes or without.
+the thread's own: a probe waits for nobody, but who is on the processor for longer is more often put off
+it for another. To take the time takes half a microsecond, which is in both.
 """
 import statistics
 

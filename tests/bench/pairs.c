@@ -11,8 +11,8 @@
  *  pairs WHICH COUNT THREADS    allocates and frees COUNT times on each thread, in frames DEPTH
  *                               deep; WHICH numbers the libraries from 0
  *                               {"wall_ns":N,"cpu_ns":N}, the latter of all threads together
- *  latency WHICH COUNT THREADS  takes the time of each of COUNT such pairs on the first thread,
- * while THREADS more call as fast as they can
+ *  latency WHICH COUNT THREADS  takes the processor time of each of COUNT such pairs on the first
+ * thread, while THREADS more call as fast as they can
  *                               {"p50":N,"p99":N,"p999":N,"max":N}, nanoseconds
  *  hold WHICH COUNT             allocates so many blocks and keeps them; {}
  *  paced WHICH RATE MS          works for so many milliseconds of its processor time, and allocates
@@ -212,10 +212,10 @@ static void take_times(const struct library *library, unsigned long count, unsig
 		die("latency", "no memory");
 	call_below(depth, library, WARM_UP);
 	for (unsigned long i = 0; i < count; i++) {
-		uint64_t start = clock_ns(CLOCK_MONOTONIC);
+		uint64_t start = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 
 		call_below(depth, library, 1);
-		times[i] = clock_ns(CLOCK_MONOTONIC) - start;
+		times[i] = clock_ns(CLOCK_THREAD_CPUTIME_ID) - start;
 	}
 	qsort(times, count, sizeof(*times), compare_times);
 	printf("{\"p50\":%ju,\"p99\":%ju,\"p999\":%ju,\"max\":%ju}\n", (uintmax_t)times[count / 2],
