@@ -77,6 +77,7 @@ int files(struct bpf_iter__task_vma *ctx)
 	told.start = vma->vm_start;
 	told.end = vma->vm_end;
 	told.page = vma->vm_pgoff;
+	told.file = (__u64)inode;
 	told.inode = inode->i_ino;
 	told.size = (__u64)inode->i_size;
 	told.mtime_ns = mtime_ns(inode);

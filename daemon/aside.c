@@ -39,7 +39,7 @@ static int is_mapped(const struct procfs_mapping *mapping, void *userdata)
 {
 	const struct discarding *d = userdata;
 
-	return library_pin_names(d->name, makedev(mapping->major, mapping->minor), mapping->inode);
+	return library_pin_file(d->name) == mapping->file;
 }
 
 static int maps_it(pid_t pid, void *userdata)

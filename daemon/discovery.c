@@ -34,10 +34,10 @@
 #define INSPECT_NS 5000000000ULL /* at the end, for a look at every process */
 #define MARK_NS 200000000ULL     /* to look for users of a library */
 
-static struct library *find_library(const struct discovery *d, const struct stat *st)
+static struct library *find_library(const struct discovery *d, uint64_t file)
 {
 	for (size_t i = 0; i < d->n_libraries; i++)
-		if (d->libraries[i]->device == st->st_dev && d->libraries[i]->inode == st->st_ino)
+		if (d->libraries[i]->file == file)
 			return d->libraries[i];
 	return NULL;
 }
@@ -275,7 +275,7 @@ static int place(struct discovery *d, const struct library_file *file, struct li
 	uid_t owner = file->owner;
 	int r;
 
-	if (leaving_holds(&d->leaving, &file->st))
+	if (leaving_holds(&d->leaving, file->id))
 		return -EAGAIN;
 	if (!quota_take(&q->libraries, owner, libraries_held(d, holder), 1)) {
 		d->is_crowded = true;
@@ -293,7 +293,8 @@ static int place(struct discovery *d, const struct library_file *file, struct li
 		quota_give(&q->libraries, owner, 1);
 	else
 		(*ret)->holder = holder;
-	quota_charge(&q->time, owner, quota_time() - began);
+	if (!file->pid) /* else whoever has asked for it is charged */
+		quota_charge(&q->time, owner, quota_time() - began);
 	/* In the kernel it has waited, for perf links seconds. */
 	if (clock_monotonic_ns() - began_ns > LONG_NS)
 		quota_owe(&q->time, owner, (clock_monotonic_ns() - began_ns) / 1000);
@@ -339,7 +340,7 @@ static int say_not_probed(const struct library_file *file, int r)
 static int find_real_file(struct library_file *file)
 {
 	const struct stat named = file->st;
-	int r = reader_real_file(file->pid, file->fd, &file->st);
+	int r = reader_real_file(file->pid, file->fd, &file->st, &file->id);
 
 	file->mount = named.st_dev;
 	file->is_own_name = file->st.st_dev == named.st_dev && file->st.st_ino == named.st_ino;
@@ -361,7 +362,7 @@ static int arm(struct discovery *d, struct library_file *file, struct library **
 		return 0;
 	r = find_real_file(file);
 	if (r == 0)
-		*ret = find_library(d, st);
+		*ret = find_library(d, file->id);
 	if (*ret)
 		watch_writes(d, *ret, file);
 	if (*ret || r < 0)
@@ -376,7 +377,7 @@ static int arm(struct discovery *d, struct library_file *file, struct library **
 	watch_writes(d, library, file);
 	if (library->armed_ns)
 		settle_soon(d, library);
-	file_names_add(&d->files, major(st->st_dev), minor(st->st_dev), st->st_ino, library, false);
+	file_names_add(&d->files, file->id, st, library, 0);
 	say_placed(library);
 	*ret = library;
 	return 0;
@@ -395,52 +396,101 @@ static uid_t who_is_charged(const struct library_file *file)
 	return uid;
 }
 
-static bool keep_legacy(const struct discovery *d, pid_t pid, const struct procfs_mapping *mapping)
+/* The file is open. ret_missing is left alone where nothing is to be said; *ret_is_sure: this can
+ * be remembered.
+ */
+static struct library *look_at_file(struct discovery *d, struct library_file *file,
+				    unsigned int *ret_missing, bool *ret_is_sure)
 {
-	struct stat st;
-	uint32_t magic;
-
-	return real_files_at(pid, mapping->start, &st, &magic) == 0 &&
-	       legacy_keep(d->legacy, st.st_dev, st.st_ino);
-}
-
-/* ret_missing: what is to be said of the process for its sake (bits by enum process_partial). */
-static struct library *library_of(struct discovery *d, pid_t pid,
-				  const struct procfs_mapping *mapping, enum api_family family,
-				  unsigned int *ret_missing)
-{
-	const struct file_name *ref =
-		file_names_find(&d->files, mapping->major, mapping->minor, mapping->inode);
-	struct library_file file = {.path = mapping->path, .pid = pid, .family = family};
 	struct library *library = NULL;
-	_cleanup_close_ int fd = -1;
 	int r;
 
-	*ret_missing = ref ? ref->missing : 0;
-	if (ref)
-		return ref->library;
-	fd = file.fd = reader_open(pid, mapping, &file.st);
-	if (fd < 0) { /* gone, or its process is: no verdict on the file */
-		if (!keep_legacy(d, pid, mapping) && !is_excused(d, family))
-			*ret_missing = 1U << PARTIAL_LATE_ATTACH;
-		if (reader_is_to_be_asked_again(fd))
-			request_rescan(d);
-		return NULL;
-	}
-	file.owner = who_is_charged(&file);
-	r = arm(d, &file, &library);
-	if (reader_is_to_be_asked_again(r)) {
+	file->owner = who_is_charged(file);
+	r = arm(d, file, &library);
+	*ret_is_sure = !reader_is_to_be_asked_again(r);
+	if (!*ret_is_sure) {
 		request_rescan(d);
-		*ret_missing = is_excused(d, family) ? 0 : 1U << PARTIAL_LATE_ATTACH;
+		*ret_missing = is_excused(d, (int)file->family) ? 0 : 1U << PARTIAL_LATE_ATTACH;
 		return NULL;
 	}
 	if (r == -ENOSPC)
 		*ret_missing = 1U << PARTIAL_LIMIT;
-	else if (r == -EMEDIUMTYPE && !is_excused(d, family))
+	else if (r == -EMEDIUMTYPE && !is_excused(d, (int)file->family))
 		*ret_missing = 1U << PARTIAL_FILE_SYSTEM;
-	file_names_add(&d->files, mapping->major, mapping->minor, mapping->inode,
-		       r < 0 ? NULL : library, *ret_missing);
 	return r < 0 ? NULL : library;
+}
+
+/* Which file it is, is asked each time: the numbers that a mapping has are not one file's alone. */
+static struct library *identify(struct discovery *d, pid_t pid,
+				const struct procfs_mapping *mapping, enum api_family family,
+				unsigned int *ret_missing)
+{
+	struct library_file file = {.path = mapping->path, .pid = pid, .family = family};
+	const struct file_name *known = NULL;
+	struct library *library;
+	_cleanup_close_ int fd = -1;
+	struct real_file real;
+	struct stat found = {0};
+	int r = real_files_at(pid, mapping->start, &found, &real);
+	bool is_sure;
+
+	if (r == 0)
+		known = file_names_find(&d->files, real.id, &found);
+	*ret_missing = known ? known->missing : 0;
+	if (known)
+		return known->library;
+	fd = file.fd = reader_open(pid, mapping, &file.st);
+	if (fd >= 0) {
+		library = look_at_file(d, &file, ret_missing, &is_sure);
+		if (r == 0 && is_sure)
+			file_names_add(&d->files, real.id, &found, library, *ret_missing);
+		return library;
+	}
+	/* gone, or its process is: no verdict on the file */
+	if ((r < 0 || !legacy_keep(d->legacy, real.id)) && !is_excused(d, family))
+		*ret_missing = 1U << PARTIAL_LATE_ATTACH;
+	if (reader_is_to_be_asked_again(fd))
+		request_rescan(d);
+	return NULL;
+}
+
+static bool has_time(struct discovery *d, pid_t pid, uid_t *ret_uid)
+{
+	const struct quotas *quotas = &d->tracker->quotas;
+	const unsigned int place = (unsigned int)pid % PUT_OFF;
+	pid_t inner;
+
+	if (d->put_off[place].pid == pid && d->put_off[place].second == quotas->second)
+		return false;
+	*ret_uid = (uid_t)-1;
+	(void)procfs_status(pid, ret_uid, &inner);
+	if (quota_has(&quotas->time, *ret_uid, 0, 1))
+		return true;
+	d->put_off[place].pid = pid;
+	d->put_off[place].second = quotas->second;
+	return false;
+}
+
+/* ret_missing: what is to be said of the process for its sake (bits by enum process_partial). To
+ * look takes time, of which its user's others may have used up what there is.
+ */
+static struct library *library_of(struct discovery *d, pid_t pid,
+				  const struct procfs_mapping *mapping, enum api_family family,
+				  unsigned int *ret_missing)
+{
+	uint64_t began = quota_time();
+	struct library *library;
+	uid_t uid;
+
+	if (!has_time(d, pid, &uid)) {
+		d->tracker->quotas.time.refused++;
+		request_rescan(d);
+		*ret_missing = is_excused(d, (int)family) ? 0 : 1U << PARTIAL_LATE_ATTACH;
+		return NULL;
+	}
+	library = identify(d, pid, mapping, family, ret_missing);
+	quota_charge(&d->tracker->quotas.time, uid, quota_time() - began);
+	return library;
 }
 
 /* To a library that is split. Looking at a process takes time, of which its user's others may have

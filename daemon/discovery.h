@@ -18,6 +18,7 @@
 #include "tracker.h"
 #include "walk.h"
 
+#define PUT_OFF 64U
 #define LATENCIES 256 /* of the last late mappings, for the median */
 
 /* Which links are used, and whether processes with a seccomp filter are spared (reach.h). */
@@ -43,6 +44,11 @@ struct discovery {
 	struct scan rescan_scan; /* of the walk that is under way */
 	uint64_t rescan_took_ns;
 	bool is_rescan_due; /* since the one under way has begun */
+	/* Whose user's time is used up, by pid and second, as who maps much asks for it often. */
+	struct {
+		pid_t pid;
+		uint32_t second;
+	} put_off[PUT_OFF];
 	struct reaping reaping;
 	struct leaving leaving;
 	bool is_adopting;            /* it starts, where an earlier daemon has recorded */

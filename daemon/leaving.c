@@ -57,10 +57,10 @@ void leaving_add(struct leaving *l, struct library *library)
 	go_on_soon(l);
 }
 
-bool leaving_holds(const struct leaving *l, const struct stat *st)
+bool leaving_holds(const struct leaving *l, uint64_t file)
 {
 	for (size_t i = 0; i < l->n; i++)
-		if (l->libraries[i]->device == st->st_dev && l->libraries[i]->inode == st->st_ino)
+		if (l->libraries[i]->file == file)
 			return true;
 	return false;
 }

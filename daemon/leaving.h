@@ -27,7 +27,7 @@ int leaving_start(struct leaving *l, sd_event *loop, struct quotas *quotas);
 void leaving_add(struct leaving *l, struct library *library);
 
 /* Whether probes of this file are still there: no others may be placed beside them then. */
-bool leaving_holds(const struct leaving *l, const struct stat *st);
+bool leaving_holds(const struct leaving *l, uint64_t file);
 
 /* Takes out what is left of all of them. */
 void leaving_end(struct leaving *l);

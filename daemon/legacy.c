@@ -49,7 +49,7 @@ int legacy_take(struct legacy *legacy, const struct probes *probes, bool multi,
 		char name[PINS_FOLDER_MAX];
 		int r;
 
-		if (!library_pin_fits(legacy->pins[i].name, &file->st))
+		if (!library_pin_fits(legacy->pins[i].name, file->id, &file->st))
 			continue;
 		strcpy(name, legacy->pins[i].name);
 		r = library_adopt(probes, multi, file, name, ret);
@@ -65,12 +65,12 @@ int legacy_take(struct legacy *legacy, const struct probes *probes, bool multi,
 	return -ENOENT;
 }
 
-bool legacy_keep(struct legacy *legacy, dev_t device, ino_t inode)
+bool legacy_keep(struct legacy *legacy, uint64_t file)
 {
 	bool is_kept = false;
 
 	for (size_t i = 0; legacy && i < legacy->n; i++) {
-		if (!library_pin_names(legacy->pins[i].name, device, inode))
+		if (library_pin_file(legacy->pins[i].name) != file)
 			continue;
 		legacy->pins[i].is_kept = is_kept = true;
 	}

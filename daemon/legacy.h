@@ -24,7 +24,7 @@ int legacy_take(struct legacy *legacy, const struct probes *probes, bool multi,
 /* A file that has no name any more, and cannot be opened, while a process goes on with it: its
  * probes go on too. False where there are none of it. NULL is fine.
  */
-bool legacy_keep(struct legacy *legacy, dev_t device, ino_t inode);
+bool legacy_keep(struct legacy *legacy, uint64_t file);
 
 /* The highest number of them; 0: there are none. NULL is fine. */
 uint32_t legacy_last_number(const struct legacy *legacy);

@@ -51,11 +51,10 @@ static struct link_target target_of(struct library *library)
 /* The name says which file it is, and with which content: not by the time of its last change, which
  * another name, or none, for the file is too.
  */
-static void name_pin(uint32_t number, const struct stat *st, char ret[PINS_FOLDER_MAX])
+static void name_pin(uint32_t number, uint64_t id, const struct stat *st, char ret[PINS_FOLDER_MAX])
 {
-	snprintf(ret, PINS_FOLDER_MAX,
-		 PIN_SETTLED "_%" PRIx32 "_%" PRIx64 "_%" PRIx64 "_%" PRIx64 "_%" PRIx64, number,
-		 (uint64_t)st->st_dev, (uint64_t)st->st_ino,
+	snprintf(ret, PINS_FOLDER_MAX, PIN_SETTLED "_%" PRIx32 "_%" PRIx64 "_%" PRIx64 "_%" PRIx64,
+		 number, id,
 		 (uint64_t)st->st_mtim.tv_sec * 1000000000 + (uint64_t)st->st_mtim.tv_nsec,
 		 (uint64_t)st->st_size);
 }
@@ -84,28 +83,26 @@ uint32_t library_pin_number(const char *pin_name)
 	return rest && sscanf(rest, "%" SCNx32 "_", &number) == 1 ? number : 0;
 }
 
-bool library_pin_fits(const char *pin_name, const struct stat *st)
+bool library_pin_fits(const char *pin_name, uint64_t id, const struct stat *st)
 {
 	const char *rest = after_state(pin_name);
 	uint32_t number = library_pin_number(pin_name);
 	char wanted[PINS_FOLDER_MAX];
 
-	name_pin(number, st, wanted);
+	name_pin(number, id, st, wanted);
 	return number && strcmp(after_state(wanted), rest) == 0;
 }
 
-bool library_pin_names(const char *pin_name, dev_t device, ino_t inode)
+uint64_t library_pin_file(const char *pin_name)
 {
 	const char *rest = after_state(pin_name);
-	uint64_t named_device, named_inode;
+	uint64_t id;
 
-	return rest &&
-	       sscanf(rest, "%*x_%" SCNx64 "_%" SCNx64 "_", &named_device, &named_inode) == 2 &&
-	       named_device == device && named_inode == inode;
+	return rest && sscanf(rest, "%*x_%" SCNx64 "_", &id) == 1 ? id : 0;
 }
 
 /* The real file as it is now. Here, the file system is not asked, which may not answer. */
-static int look_at(int fd, struct stat *ret)
+static int look_at(int fd, struct stat *ret, uint64_t *ret_id)
 {
 	struct statx st;
 
@@ -117,7 +114,7 @@ static int look_at(int fd, struct stat *ret)
 		.st_size = (off_t)st.stx_size,
 		.st_mtim = {.tv_sec = st.stx_mtime.tv_sec, .tv_nsec = st.stx_mtime.tv_nsec},
 	};
-	return reader_real_file(0, fd, ret);
+	return reader_real_file(0, fd, ret, ret_id);
 }
 
 /* The time of a change is that of the last tick before. */
@@ -129,9 +126,10 @@ static bool is_just_now(const struct timespec *time)
 bool library_is_changed(const struct library *library)
 {
 	struct stat st = {0};
+	uint64_t id;
 
-	return look_at(library->fd, &st) < 0 || !library_pin_fits(library->pin_name, &st) ||
-	       is_just_now(&st.st_mtim);
+	return look_at(library->fd, &st, &id) < 0 ||
+	       !library_pin_fits(library->pin_name, id, &st) || is_just_now(&st.st_mtim);
 }
 
 /* The pin of a link, in its library's folder: by pair, the return first as in `links`. */
@@ -168,13 +166,14 @@ void library_settle(struct library *library)
 static int set_number(struct library *library, uint32_t number)
 {
 	struct stat st = {0};
+	uint64_t id;
 	int r;
 
-	r = look_at(library->fd, &st);
+	r = look_at(library->fd, &st, &id);
 	if (r < 0)
 		return r;
 	library->number = number;
-	name_pin(number, &st, library->pin_name);
+	name_pin(number, id, &st, library->pin_name);
 	return 0;
 }
 
@@ -189,8 +188,7 @@ int library_open(const struct probes *probes, bool multi, const struct library_f
 	library->fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 3);
 	if (library->fd < 0)
 		return -errno;
-	library->device = file->st.st_dev;
-	library->inode = file->st.st_ino;
+	library->file = file->id;
 	library->mount = file->mount;
 	library->owner = file->owner;
 	library->family = file->family;

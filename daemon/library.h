@@ -10,7 +10,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/types.h>
 #include <systemd/sd-event.h>
 
@@ -35,8 +34,7 @@ struct library_one {
 };
 
 struct library {
-	dev_t device; /* of the real file (real_files.h) */
-	ino_t inode;
+	uint64_t file;   /* which it is (real_files.h) */
 	dev_t mount;     /* as in struct library_file */
 	uid_t owner;     /* likewise */
 	uint64_t holder; /* the process that mapped it first, for whoever counts these; 0: none did
@@ -76,6 +74,7 @@ struct library {
 struct library_file {
 	int fd;           /* stays the caller's, and is not needed afterwards */
 	struct stat st;   /* of it, of the real file (reader_real_file()) */
+	uint64_t id;      /* which that is */
 	bool is_own_name; /* and not one that another file system has for it */
 	dev_t mount;      /* the file system that it was found in: that one, where it is */
 	const char *path;
@@ -124,11 +123,11 @@ void library_settle(struct library *library);
 /* The number in a pin's name; 0: it is not that of a library. */
 uint32_t library_pin_number(const char *pin_name);
 
-/* Whether a pin is that of this file. */
-bool library_pin_fits(const char *pin_name, const struct stat *st);
+/* Whether a pin is that of this file with this content. */
+bool library_pin_fits(const char *pin_name, uint64_t id, const struct stat *st);
 
-/* Whether this pin is of the file with these real numbers. */
-bool library_pin_names(const char *pin_name, dev_t device, ino_t inode);
+/* Which file this pin is of; 0: it is not that of a library. Links keep it in use. */
+uint64_t library_pin_file(const char *pin_name);
 
 /* Whether the file has been written to since its probes were placed, or a moment ago, as far as
  * this host knows.
@@ -154,8 +153,7 @@ size_t library_attached(const struct library *library);
 static inline bool library_is_mapped(const struct library *library,
 				     const struct procfs_mapping *mapping)
 {
-	return library->inode == mapping->inode &&
-	       library->device == makedev(mapping->major, mapping->minor);
+	return library->file == mapping->file;
 }
 
 static inline bool library_is_split(const struct library *library)

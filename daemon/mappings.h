@@ -15,6 +15,7 @@ struct procfs_mapping {
 	unsigned int major;
 	unsigned int minor;
 	uint64_t inode; /* 0: no file */
+	uint64_t file;  /* from real_files.h only: which it is */
 	bool executable;
 	bool deleted;     /* the file has no name any more; path is the one it had */
 	const char *path; /* good during the call; "" or "[…]": no file; "" also: too long */

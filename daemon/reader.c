@@ -79,21 +79,28 @@ int reader_open(pid_t pid, const struct procfs_mapping *mapping, struct stat *re
 	return TAKE_FD(fd);
 }
 
-int reader_real_file(pid_t pid, int fd, struct stat *st)
+int reader_real_file(pid_t pid, int fd, struct stat *st, uint64_t *ret_id)
 {
 	union reader_page *page = reader_service_page();
-	uint32_t magic = 0;
+	const uint64_t subject = subject_of_file(st->st_dev, st->st_ino);
+	struct real_file file = {0};
+	bool is_fuse;
 	int none, r;
 
 	if (!page)
 		return -EAGAIN;
-	r = reader_service_call(READER_show, pid, subject_of_file(st->st_dev, st->st_ino), fd,
-				&none);
-	if (r == 0 && page->show.magic != FUSE_SUPER_MAGIC)
-		r = real_files_at(reader_service_pid(), page->show.address, st, &magic);
+	r = reader_service_call(READER_show, pid, subject, fd, &none);
 	if (r < 0)
 		return r;
-	return page->show.magic == FUSE_SUPER_MAGIC || magic == FUSE_SUPER_MAGIC ? -EMEDIUMTYPE : 0;
+	is_fuse = page->show.magic == FUSE_SUPER_MAGIC;
+	if (!is_fuse)
+		r = real_files_at(reader_service_pid(), page->show.address, st, &file);
+	if (page->show.address) /* a mapping would keep a file system busy */
+		(void)reader_service_call(READER_show, pid, subject, -1, &none);
+	if (r < 0)
+		return r;
+	*ret_id = file.id;
+	return is_fuse || file.magic == FUSE_SUPER_MAGIC ? -EMEDIUMTYPE : 0;
 }
 
 /* An index that the reader tells is not used unseen. */

@@ -40,11 +40,12 @@ int reader_memory(pid_t pid, const struct remote_piece *pieces, size_t n);
 /* Opens a mapped file, as mappings_open() does, and says what it is. */
 int reader_open(pid_t pid, const struct procfs_mapping *mapping, struct stat *ret);
 
-/* Sets in st, which is that of the open file, what real_files_at() finds of it. pid: who maps it,
- * or 0. -EMEDIUMTYPE: its file system, or that which it shows, is a process (FUSE): while probes
- * are placed the kernel reads from the file, and lets nobody on the host fork until it has.
+/* Sets in st, which is that of the open file, what real_files_at() finds of it, and which file it
+ * is. pid: who maps it, or 0. -EMEDIUMTYPE: its file system, or that which it shows, is a process
+ * (FUSE): while probes are placed the kernel reads from the file, and lets nobody on the host fork
+ * until it has.
  */
-int reader_real_file(pid_t pid, int fd, struct stat *st);
+int reader_real_file(pid_t pid, int fd, struct stat *st, uint64_t *ret_id);
 
 /* survey.h; pid: who maps it, or 0. */
 int reader_survey(pid_t pid, int fd, const struct stat *st, enum api_family family,

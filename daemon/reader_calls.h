@@ -41,11 +41,12 @@ struct reader_open {
 	struct stat st;
 };
 
-/* The file whose descriptor goes with the call is mapped into the reader, until the next such call.
+/* The file whose descriptor goes with the call is mapped into the reader, until the next such call,
+ * which may be without one. One on FUSE is not.
  */
 struct reader_show {
-	uint64_t address;
-	uint32_t magic; /* of its file system, linux/magic.h */
+	uint64_t address; /* 0: it is not mapped */
+	uint32_t magic;   /* of its file system, linux/magic.h */
 };
 
 /* What a library exports, of the file whose descriptor goes with the call. */

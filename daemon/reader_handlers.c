@@ -3,6 +3,7 @@
  * was made to take long or to break the reading.
  */
 #include <errno.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -73,7 +74,7 @@ static int do_open(pid_t pid, int fd, union reader_page *page, int *ret_fd)
 	return 0;
 }
 
-/* Nothing of it is ever read through the mapping. */
+/* Nothing of it is ever read through the mapping, which the next call takes away. */
 static int do_show(pid_t pid, int fd, union reader_page *page, int *ret_fd)
 {
 	static void *shown = MAP_FAILED;
@@ -81,14 +82,22 @@ static int do_show(pid_t pid, int fd, union reader_page *page, int *ret_fd)
 
 	(void)pid;
 	(void)ret_fd;
+	if (shown != MAP_FAILED)
+		munmap(shown, 1);
+	shown = MAP_FAILED;
+	page->show = (struct reader_show){0};
+	if (fd < 0)
+		return 0;
 	if (fstatfs(fd, &fs) < 0)
 		return -errno;
 	page->show.magic = (uint32_t)fs.f_type;
-	if (shown != MAP_FAILED)
-		munmap(shown, 1);
+	if (fs.f_type == FUSE_SUPER_MAGIC)
+		return 0;
 	shown = mmap(NULL, 1, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (shown == MAP_FAILED)
+		return -errno;
 	page->show.address = (uintptr_t)shown;
-	return shown == MAP_FAILED ? -errno : 0;
+	return 0;
 }
 
 static int do_survey(pid_t pid, int fd, union reader_page *page, int *ret_fd)

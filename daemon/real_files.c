@@ -9,6 +9,7 @@
 
 #include "clock.h"
 #include "files.skel.h"
+#include "fnv.h"
 #include "log.h"
 #include "macro.h"
 #include "procfs.h"
@@ -87,6 +88,15 @@ static int each(pid_t thread, uint64_t address,
 	return -E2BIG;
 }
 
+/* Not 0. */
+static uint64_t id_of(uint64_t a, uint64_t b)
+{
+	const uint64_t names[] = {a, b};
+	uint64_t id = fnv(FNV_START, names, sizeof(names));
+
+	return id ? id : 1;
+}
+
 static dev_t device_of(const struct mapped_file *file)
 {
 	return makedev(file->device >> 20, file->device & ((1U << 20) - 1));
@@ -108,6 +118,7 @@ static int tell(const struct mapped_file *file, void *userdata)
 		.major = major(device_of(file)),
 		.minor = minor(device_of(file)),
 		.inode = file->inode,
+		.file = id_of(file->file, 0),
 		.executable = true,
 		.path = "",
 	};
@@ -115,6 +126,15 @@ static int tell(const struct mapped_file *file, void *userdata)
 	if (telling->told++ == MAPPINGS_MAX)
 		return -E2BIG;
 	return telling->fn(&mapping, telling->userdata);
+}
+
+static int tell_numbers(const struct procfs_mapping *mapping, void *userdata)
+{
+	struct telling *telling = userdata;
+	struct procfs_mapping numbered = *mapping;
+
+	numbered.file = id_of(makedev(mapping->major, mapping->minor), mapping->inode);
+	return telling->fn(&numbered, telling->userdata);
 }
 
 int real_files_each(pid_t pid, int (*fn)(const struct procfs_mapping *mapping, void *userdata),
@@ -125,7 +145,7 @@ int real_files_each(pid_t pid, int (*fn)(const struct procfs_mapping *mapping, v
 	int r;
 
 	if (!files)
-		return mappings_each(pid, MAPPINGS_CODE, fn, userdata);
+		return mappings_each(pid, MAPPINGS_CODE, tell_numbers, &telling);
 	r = each(pid, 0, tell, &telling);
 	if (telling.told == 0 && (r == 0 || r == -ESRCH))
 		thread = procfs_other_thread(pid);
@@ -134,7 +154,7 @@ int real_files_each(pid_t pid, int (*fn)(const struct procfs_mapping *mapping, v
 
 struct finding {
 	struct stat *st;
-	uint32_t magic;
+	struct real_file file;
 };
 
 static int note_file(const struct mapped_file *file, void *userdata)
@@ -144,7 +164,7 @@ static int note_file(const struct mapped_file *file, void *userdata)
 	finding->st->st_dev = device_of(file);
 	finding->st->st_ino = file->inode;
 	finding->st->st_size = (off_t)file->size;
-	finding->magic = file->magic;
+	finding->file = (struct real_file){.id = id_of(file->file, 0), .magic = file->magic};
 	if (file->mtime_ns)
 		finding->st->st_mtim = (struct timespec){
 			.tv_sec = (time_t)(file->mtime_ns / NS_PER_SECOND),
@@ -159,18 +179,26 @@ static int note_mapping(const struct procfs_mapping *mapping, void *userdata)
 
 	finding->st->st_dev = makedev(mapping->major, mapping->minor);
 	finding->st->st_ino = mapping->inode;
+	finding->file.id = id_of(finding->st->st_dev, finding->st->st_ino);
 	return 1;
 }
 
-int real_files_at(pid_t thread, uint64_t address, struct stat *st, uint32_t *ret_magic)
+static int find(pid_t thread, uint64_t address, struct finding *finding)
+{
+	return files ? each(thread, address, note_file, finding)
+		     : mappings_from(thread, address, MAPPINGS_FILES, note_mapping, finding);
+}
+
+int real_files_at(pid_t pid, uint64_t address, struct stat *st, struct real_file *ret)
 {
 	struct finding finding = {.st = st};
-	int r = files ? each(thread, address, note_file, &finding)
-		      : mappings_from(thread, address, MAPPINGS_FILES, note_mapping, &finding);
+	int r = find(pid, address, &finding);
 
+	if (r == 0 && files) /* the main thread may have ended */
+		r = find(procfs_other_thread(pid), address, &finding);
 	if (r == 0)
 		return -ENOENT;
-	*ret_magic = finding.magic;
+	*ret = finding.file;
 	return r < 0 ? r : 0;
 }
 
@@ -178,9 +206,9 @@ int real_files_at(pid_t thread, uint64_t address, struct stat *st, uint32_t *ret
 static bool is_of_one_thread(void)
 {
 	struct stat st;
-	uint32_t magic;
+	struct real_file file;
 
-	return real_files_at(getpid(), (uintptr_t)real_files_at, &st, &magic) == 0 &&
+	return real_files_at(getpid(), (uintptr_t)real_files_at, &st, &file) == 0 &&
 	       files->bss->wanted.others == 0;
 }
 

@@ -27,10 +27,19 @@ void real_files_stop(void);
 int real_files_each(pid_t pid, int (*fn)(const struct procfs_mapping *mapping, void *userdata),
 		    void *userdata);
 
-/* Sets device, inode, size and time of the last change to those of the file that a thread has
- * mapped at the address (size and time only where these are known), and ret_magic to its file
- * system's sort (linux/magic.h; 0: not known). -ENOENT: nothing is mapped there.
+/* Which file it is: device and inode do not tell (the subvolumes of btrfs have numbers of their own
+ * on one device; those of an overlay's layers may be equal), the kernel's own name for it does, as
+ * long as the file is in use.
  */
-int real_files_at(pid_t thread, uint64_t address, struct stat *st, uint32_t *ret_magic);
+struct real_file {
+	uint64_t id;    /* not 0; a hash, as the name is the kernel's secret */
+	uint32_t magic; /* of its file system, linux/magic.h; 0: not known */
+};
+
+/* Sets device, inode, size and time of the last change to those of the file that a process has
+ * mapped at the address (size and time only where these are known). -ENOENT: nothing is mapped
+ * there.
+ */
+int real_files_at(pid_t pid, uint64_t address, struct stat *st, struct real_file *ret);
 
 #endif

@@ -63,7 +63,8 @@ static bool is_told(const struct scan_finds *finds, const struct procfs_mapping 
 	for (size_t i = 0; i < finds->n; i++)
 		if (finds->finds[i].mapping.inode == mapping->inode &&
 		    finds->finds[i].mapping.major == mapping->major &&
-		    finds->finds[i].mapping.minor == mapping->minor)
+		    finds->finds[i].mapping.minor == mapping->minor &&
+		    strcmp(finds->finds[i].mapping.path, mapping->path) == 0)
 			return true;
 	return false;
 }

@@ -10,7 +10,8 @@
  */
 struct mapped_file {
 	__u64 start, end; /* addresses */
-	__u64 page;       /* where in the file it begins, in pages */
+	__u64 file; /* which it is: the kernel's own name, nobody else's while the file is in use */
+	__u64 page; /* where in the file it begins, in pages */
 	__u64 inode;
 	__u64 size;     /* of the file, bytes */
 	__u64 mtime_ns; /* since 1970; 0: this kernel's is not known */

@@ -12,7 +12,7 @@ packages="
 	libncurses-dev tmux
 	libcmocka-dev python3 python3-pytest python3-yaml python3.11
 	clang-format clang-tidy cppcheck
-	prometheus
+	prometheus btrfs-progs
 	scdoc mandoc debhelper lintian blhc systemd
 "
 

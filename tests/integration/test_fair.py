@@ -32,6 +32,7 @@ THREADS = 40
 THREAD_GRANTS = 4  # enum shared
 SITES = 4096  # of one process
 COPIES, NARROW_COPIES = 1000, 200  # of a library
+TINY_FILES = 6000  # more than the daemon remembers of
 STACKS = 1_000_000
 ANSWERS_WITHIN = 5  # seconds; on a busy machine
 BYTES_PER_ALLOCATION = 64
@@ -351,6 +352,40 @@ while True:
         os.pwrite(f.fileno(), byte, 0)
         mapped.close()
 """
+
+
+MAP_TINY = """
+import ctypes, os, resource, sys
+folder, count = sys.argv[1], int(sys.argv[2])
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+resource.setrlimit(resource.RLIMIT_NOFILE, (count + 100, count + 100))
+files = []
+for number in range(count):
+    files.append(os.open(f"{folder}/libcudart.so.{number}", os.O_RDWR | os.O_CREAT, 0o755))
+    os.write(files[-1], b"x" * 100)
+print("{}", flush=True)
+while True:
+    for file in files:
+        libc.munmap(libc.mmap(None, 4096, 5, 2, file, 0), 4096)
+"""
+
+
+def test_more_files_than_are_remembered(daemon, playground):
+    """None of them has anything to probe, and each is mapped again and again."""
+    folder = playground.ledgers / "tiny"
+    folder.mkdir()
+    os.chmod(folder, 0o777)
+    user = ["setpriv", f"--reuid={CULPRIT}", f"--regid={CULPRIT}", "--clear-groups"]
+    playground.start(*user, playground.python(), "-c", MAP_TINY, folder, TINY_FILES).line()
+    assert_probes_new_library(daemon, playground, "new")
+    for _ in range(10):
+        began = time.monotonic()
+        daemon.ctl("status")
+        assert time.monotonic() - began < ANSWERS_WITHIN
+    assert limits(daemon)["time"]["refused"] > 0
 
 
 def test_library_that_is_overwritten_all_the_time(start_daemon, playground):

@@ -287,6 +287,56 @@ def test_overlays_that_are_gone(start_daemon, workload, tmp_path, private_librar
     wait_until(lambda: not files & binaries(daemon), "the probes are out")
 
 
+def test_overlay_of_two_file_systems(start_daemon, workload, tmp_path):
+    """Its layers number their files for themselves, and so does it: two files have one number."""
+    need(can_overlay(tmp_path), "the right to mount overlays")
+    daemon = start_daemon(libraries=())
+    one, two, merged = (tmp_path / name for name in ("one", "two", "merged"))
+    for folder in (one, two, merged):
+        folder.mkdir()
+    script = (
+        f"mount -t tmpfs one {one} && mount -t tmpfs two {two} && cp {SIM}/{RUNTIME} {one} && "
+        f"cp {SIM}/{DRIVER} {two} && mount -t overlay overlay -o lowerdir={one}:{two} {merged} && "
+        f"exec {LEAK} --step {COUNT} {SIZE}"
+    )
+    user = workload("unshare", "-m", "sh", "-c", script, SIMCUDA_DIR=str(merged))
+    user.line()
+    step_to(user, "allocated")
+    for name in (RUNTIME, DRIVER):
+        wait_until(lambda n=name: str(merged / n) in binaries(daemon), f"{name} is probed")
+
+
+def test_snapshot_of_a_subvolume(start_daemon, workload, tmp_path):
+    """Its files have the device and inode numbers of those that they were."""
+    need(shutil.which("mkfs.btrfs"), "btrfs-progs")
+    image, at = tmp_path / "image", tmp_path / "btrfs"
+    at.mkdir()
+    image.touch()
+    os.truncate(image, 256 << 20)
+    subprocess.run(["mkfs.btrfs", "-q", image], check=True)
+    mounted = subprocess.run(["mount", "-o", "loop", image, at], check=False).returncode == 0
+    need(mounted, "btrfs in the kernel, and loop devices")
+    try:
+        subprocess.run(["btrfs", "-q", "subvolume", "create", at / "a"], check=True)
+        for path in SIM.glob("libcud*"):
+            shutil.copy2(path, at / "a")
+        os.sync()
+        subprocess.run(["btrfs", "-q", "subvolume", "snapshot", at / "a", at / "b"], check=True)
+        assert (at / "a" / DRIVER).stat().st_ino == (at / "b" / DRIVER).stat().st_ino
+        daemon = start_daemon(libraries=())
+        users = []
+        for number, name in enumerate("ab"):
+            users.append(workload(LEAK, "--step", COUNT + number, SIZE, SIMCUDA_DIR=str(at / name)))
+            users[-1].line()
+            wait_until(lambda n=name: str(at / n / RUNTIME) in binaries(daemon), "it is probed")
+        for number, user in enumerate(users):
+            step_to(user, "allocated")
+            count_is(daemon, user.pid, COUNT + number)
+            user.kill()
+    finally:
+        subprocess.run(["umount", "--lazy", at], check=True)
+
+
 def writable_overlay_user(workload, tmp_path, libraries, where):
     """The same with a layer above that takes writes; the libraries lie there, or below."""
     layers = {name: tmp_path / "layers" / name for name in ("lower", "upper", "work", "merged")}

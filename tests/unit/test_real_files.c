@@ -109,20 +109,21 @@ static void test_more_than_is_told_at_once(void **state)
 static void test_file_at_an_address(void **state)
 {
 	struct stat st = {0}, expected;
-	uint32_t magic;
+	struct real_file file;
 
 	(void)state;
 	assert_int_equal(stat("/proc/self/exe", &expected), 0);
-	assert_int_equal(real_files_at(getpid(), (uintptr_t)test_file_at_an_address, &st, &magic),
+	assert_int_equal(real_files_at(getpid(), (uintptr_t)test_file_at_an_address, &st, &file),
 			 0);
 	assert_int_equal(st.st_dev, expected.st_dev);
 	assert_int_equal(st.st_ino, expected.st_ino);
+	assert_true(file.id != 0);
 	if (*state == NULL) /* as in /proc/PID/maps, there is no more */
 		return;
 	assert_int_equal(st.st_size, expected.st_size);
 	assert_memory_equal(&st.st_mtim, &expected.st_mtim, sizeof(st.st_mtim));
-	assert_true(magic != 0);
-	assert_int_equal(real_files_at(getpid(), (uintptr_t)&st, &st, &magic), -ENOENT);
+	assert_true(file.magic != 0);
+	assert_int_equal(real_files_at(getpid(), (uintptr_t)&st, &st, &file), -ENOENT);
 }
 
 static int begin(void **state)
