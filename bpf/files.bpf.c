@@ -50,39 +50,62 @@ static __always_inline __u64 mtime_ns(const struct inode *inode)
 	return 0;
 }
 
-static __always_inline bool is_wanted(const struct vm_area_struct *vma)
+static __always_inline void describe(const struct vm_area_struct *vma, struct mapped_file *ret)
 {
-	if (wanted.address)
-		return vma->vm_start <= wanted.address && wanted.address < vma->vm_end;
-	return vma->vm_flags & VM_EXEC;
+	struct inode *inode = vma->vm_file->f_inode;
+
+	ret->start = vma->vm_start;
+	ret->end = vma->vm_end;
+	ret->page = vma->vm_pgoff;
+	ret->file = (__u64)inode;
+	ret->inode = inode->i_ino;
+	ret->size = (__u64)inode->i_size;
+	ret->mtime_ns = mtime_ns(inode);
+	ret->device = inode->i_sb->s_dev;
+	ret->magic = (__u32)inode->i_sb->s_magic;
 }
 
+static __always_inline bool is_wanted(const struct task_struct *task)
+{
+	if ((__u32)task->pid == wanted.thread)
+		return true;
+	wanted.others++;
+	return false;
+}
+
+/* Every executable mapping of a file. */
 SEC("iter/task_vma")
 int files(struct bpf_iter__task_vma *ctx)
 {
 	struct vm_area_struct *vma = ctx->vma;
 	struct task_struct *task = ctx->task;
 	struct mapped_file told = {};
-	struct inode *inode;
 
-	if (!vma || !task)
+	if (!vma || !task || !is_wanted(task) || !vma->vm_file || !(vma->vm_flags & VM_EXEC))
 		return 0;
-	if ((__u32)task->pid != wanted.thread) {
-		wanted.others++;
-		return 0;
-	}
-	if (!vma->vm_file || !is_wanted(vma))
-		return 0;
-	inode = vma->vm_file->f_inode;
-	told.start = vma->vm_start;
-	told.end = vma->vm_end;
-	told.page = vma->vm_pgoff;
-	told.file = (__u64)inode;
-	told.inode = inode->i_ino;
-	told.size = (__u64)inode->i_size;
-	told.mtime_ns = mtime_ns(inode);
-	told.device = inode->i_sb->s_dev;
-	told.magic = (__u32)inode->i_sb->s_magic;
+	describe(vma, &told);
 	bpf_seq_write(ctx->meta->seq, &told, sizeof(told));
+	return 0;
+}
+
+static long on_vma(struct task_struct *task, struct vm_area_struct *vma, void *found)
+{
+	if (vma->vm_file)
+		describe(vma, found);
+	return 0;
+}
+
+/* The one at an address, however many there are. Nobody is waited for who changes them. */
+SEC("iter/task")
+int file_at(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct mapped_file found = {};
+
+	if (!task || !is_wanted(task))
+		return 0;
+	wanted.result = bpf_find_vma(task, wanted.address, on_vma, &found, 0);
+	if (found.file)
+		bpf_seq_write(ctx->meta->seq, &found, sizeof(found));
 	return 0;
 }

@@ -12,10 +12,11 @@
 
 static uint64_t key_of(uint64_t id, const struct stat *st)
 {
-	const uint64_t parts[] = {id, (uint64_t)st->st_size, (uint64_t)st->st_mtim.tv_sec,
-				  (uint64_t)st->st_mtim.tv_nsec};
-	uint64_t key = fnv(FNV_START, parts, sizeof(parts));
+	uint64_t key = fnv(FNV_START, &id, sizeof(id));
 
+	key = fnv(key, &st->st_size, sizeof(st->st_size));
+	key = fnv(key, &st->st_mtim.tv_sec, sizeof(st->st_mtim.tv_sec));
+	key = fnv(key, &st->st_mtim.tv_nsec, sizeof(st->st_mtim.tv_nsec));
 	return key ? key : 1;
 }
 

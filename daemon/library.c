@@ -126,7 +126,7 @@ static bool is_just_now(const struct timespec *time)
 bool library_is_changed(const struct library *library)
 {
 	struct stat st = {0};
-	uint64_t id;
+	uint64_t id = 0;
 
 	return look_at(library->fd, &st, &id) < 0 ||
 	       !library_pin_fits(library->pin_name, id, &st) || is_just_now(&st.st_mtim);
@@ -166,7 +166,7 @@ void library_settle(struct library *library)
 static int set_number(struct library *library, uint32_t number)
 {
 	struct stat st = {0};
-	uint64_t id;
+	uint64_t id = 0;
 	int r;
 
 	r = look_at(library->fd, &st, &id);

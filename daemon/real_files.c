@@ -20,7 +20,7 @@
 
 static struct files_bpf *files;
 
-static int open_iterator(pid_t thread, uint64_t address)
+static int open_iterator(const struct bpf_program *program, pid_t thread, uint64_t address)
 {
 	union bpf_iter_link_info info = {.task.tid = (uint32_t)thread};
 	LIBBPF_OPTS(bpf_link_create_opts, options, .iter_info = &info,
@@ -32,7 +32,7 @@ static int open_iterator(pid_t thread, uint64_t address)
 		.address = address,
 		.thread = (uint32_t)thread,
 	};
-	link = bpf_link_create(bpf_program__fd(files->progs.files), 0, BPF_TRACE_ITER, &options);
+	link = bpf_link_create(bpf_program__fd(program), 0, BPF_TRACE_ITER, &options);
 	if (link < 0)
 		return link;
 	fd = bpf_iter_create(link);
@@ -64,10 +64,10 @@ static bool tell_new(struct reading *reading, const struct mapped_file *found, s
 /* Calls fn for each; what it returns, if not 0, ends it and is returned. They come in the order of
  * addresses. Linux (seen with 6.18) goes on at the end to tell of the last ones, over and over.
  */
-static int each(pid_t thread, uint64_t address,
-		int (*fn)(const struct mapped_file *file, void *userdata), void *userdata)
+static int each(pid_t thread, int (*fn)(const struct mapped_file *file, void *userdata),
+		void *userdata)
 {
-	_cleanup_close_ int fd = open_iterator(thread, address);
+	_cleanup_close_ int fd = open_iterator(files->progs.files, thread, 0);
 	struct reading reading = {.fn = fn, .userdata = userdata};
 	struct mapped_file found[AT_ONCE];
 	int r = 0;
@@ -91,8 +91,7 @@ static int each(pid_t thread, uint64_t address,
 /* Not 0. */
 static uint64_t id_of(uint64_t a, uint64_t b)
 {
-	const uint64_t names[] = {a, b};
-	uint64_t id = fnv(FNV_START, names, sizeof(names));
+	uint64_t id = fnv(fnv(FNV_START, &a, sizeof(a)), &b, sizeof(b));
 
 	return id ? id : 1;
 }
@@ -146,10 +145,10 @@ int real_files_each(pid_t pid, int (*fn)(const struct procfs_mapping *mapping, v
 
 	if (!files)
 		return mappings_each(pid, MAPPINGS_CODE, tell_numbers, &telling);
-	r = each(pid, 0, tell, &telling);
+	r = each(pid, tell, &telling);
 	if (telling.told == 0 && (r == 0 || r == -ESRCH))
 		thread = procfs_other_thread(pid);
-	return thread ? each(thread, 0, tell, &telling) : r;
+	return thread ? each(thread, tell, &telling) : r;
 }
 
 struct finding {
@@ -157,10 +156,8 @@ struct finding {
 	struct real_file file;
 };
 
-static int note_file(const struct mapped_file *file, void *userdata)
+static void note_file(const struct mapped_file *file, struct finding *finding)
 {
-	struct finding *finding = userdata;
-
 	finding->st->st_dev = device_of(file);
 	finding->st->st_ino = file->inode;
 	finding->st->st_size = (off_t)file->size;
@@ -170,7 +167,6 @@ static int note_file(const struct mapped_file *file, void *userdata)
 			.tv_sec = (time_t)(file->mtime_ns / NS_PER_SECOND),
 			.tv_nsec = (long)(file->mtime_ns % NS_PER_SECOND),
 		};
-	return 1;
 }
 
 static int note_mapping(const struct procfs_mapping *mapping, void *userdata)
@@ -183,9 +179,28 @@ static int note_mapping(const struct procfs_mapping *mapping, void *userdata)
 	return 1;
 }
 
+/* Returns 1, or 0 where there is none. */
+static int ask_at(pid_t thread, uint64_t address, struct finding *finding)
+{
+	_cleanup_close_ int fd = open_iterator(files->progs.file_at, thread, address);
+	struct mapped_file found;
+	ssize_t n;
+
+	if (fd < 0)
+		return fd;
+	n = read(fd, &found, sizeof(found));
+	if (n < 0)
+		return -errno;
+	if (n == sizeof(found))
+		note_file(&found, finding);
+	else if (files->bss->wanted.result == -EBUSY)
+		return -EAGAIN;
+	return n == sizeof(found);
+}
+
 static int find(pid_t thread, uint64_t address, struct finding *finding)
 {
-	return files ? each(thread, address, note_file, finding)
+	return files ? ask_at(thread, address, finding)
 		     : mappings_from(thread, address, MAPPINGS_FILES, note_mapping, finding);
 }
 

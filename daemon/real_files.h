@@ -38,7 +38,7 @@ struct real_file {
 
 /* Sets device, inode, size and time of the last change to those of the file that a process has
  * mapped at the address (size and time only where these are known). -ENOENT: nothing is mapped
- * there.
+ * there; -EAGAIN: what is mapped is being changed.
  */
 int real_files_at(pid_t pid, uint64_t address, struct stat *st, struct real_file *ret);
 

@@ -21,9 +21,10 @@ struct mapped_file {
 
 /* Which are told of. */
 struct mapped_wanted {
-	__u64 address; /* the mapping that has it in it; 0: those that are executable */
+	__u64 address; /* file_at: the mapping that has it in it */
 	__u32 thread;
-	__u32 others; /* out: mappings of other threads that were gone through */
+	__u32 others; /* out: other threads, or mappings of theirs, that were gone through */
+	__s64 result; /* out: file_at: 0, or why there is none (-ENOENT, -EBUSY) */
 };
 
 #endif
